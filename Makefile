@@ -1,0 +1,56 @@
+# Everything a contributor or CI types. Each target sets up .venv itself, once, and again when
+# pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PROTOS := $(sort $(wildcard protos/convscope/v1/*.proto))
+STUBS := clients/python
+
+.PHONY: demo test check protos docs serve bench clean
+
+demo: $(STAMP)
+	$(BIN)/convscope demo --out demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	cd protos && ../$(BIN)/buf lint .
+	$(MAKE) --no-print-directory protos STUBS=.stubs-fresh
+	diff -r -x __pycache__ -x __init__.py .stubs-fresh/convscope/v1 clients/python/convscope/v1
+	rm -rf .stubs-fresh
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(MAKE) --no-print-directory docs
+
+# The committed stubs, byte for byte, from a throw-away environment with the pinned generator.
+protos: .venv-protos/.installed
+	mkdir -p $(STUBS)/convscope/v1
+	.venv-protos/bin/python -m grpc_tools.protoc --plugin=protoc-gen-mypy=.venv-protos/bin/protoc-gen-mypy \
+		--plugin=protoc-gen-mypy_grpc=.venv-protos/bin/protoc-gen-mypy_grpc -I protos --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
+		--mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
+
+serve: $(STAMP)
+	$(BIN)/convscope serve
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+.venv-protos/.installed: protos/requirements.txt
+	test -x .venv-protos/bin/python || $(PYTHON) -m venv .venv-protos
+	.venv-protos/bin/python -m pip install --quiet -r protos/requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv .venv-protos .stubs-fresh site demo dist build
