@@ -1,0 +1,100 @@
+"""What the author of a technique imports.
+
+    from convscope_sdk import Heatmap, Params, Run, technique
+
+Importing it is quick and needs no torch; `Network` and `hookimpl` are loaded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from convscope_sdk.errors import (
+    FieldViolation,
+    InvalidImage,
+    InvalidParams,
+    InvalidTarget,
+    NotApplicable,
+    OutOfMemory,
+    TechniqueError,
+    UnknownName,
+)
+from convscope_sdk.events import (
+    Event,
+    Heatmap,
+    Image,
+    ImageGrid,
+    Note,
+    Predictions,
+    Preview,
+    Progress,
+    Result,
+    Scores,
+    Table,
+    Tensor,
+    Text,
+)
+from convscope_sdk.models import ModelEntry, ModelSource, ModelSpec
+from convscope_sdk.params import ImageParams, Params
+from convscope_sdk.run import Run
+from convscope_sdk.target import LayerRef, Target, TargetField, target_field
+from convscope_sdk.technique import Technique, technique
+
+if TYPE_CHECKING:
+    from convscope_sdk.hookspecs import hookimpl
+    from convscope_sdk.network import Network
+
+__all__ = [
+    "Event",
+    "FieldViolation",
+    "Heatmap",
+    "Image",
+    "ImageGrid",
+    "ImageParams",
+    "InvalidImage",
+    "InvalidParams",
+    "InvalidTarget",
+    "LayerRef",
+    "ModelEntry",
+    "ModelSource",
+    "ModelSpec",
+    "Network",
+    "NotApplicable",
+    "Note",
+    "OutOfMemory",
+    "Params",
+    "Predictions",
+    "Preview",
+    "Progress",
+    "Result",
+    "Run",
+    "Scores",
+    "Table",
+    "Target",
+    "TargetField",
+    "Technique",
+    "TechniqueError",
+    "Tensor",
+    "Text",
+    "UnknownName",
+    "hookimpl",
+    "target_field",
+    "technique",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs pluggy or torch, which a laptop need not have."""
+    if name == "hookimpl":
+        from convscope_sdk.hookspecs import hookimpl
+
+        return hookimpl
+    if name == "Network":
+        from convscope_sdk.network import Network
+
+        return Network
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,39 @@
+"""What a plugin may offer, as pluggy hooks.
+
+An entry point in the group `convscope.v1` names either one `Technique`, or a module or object with functions
+marked by `hookimpl`:
+
+    from convscope_sdk.hookspecs import hookimpl
+
+    @hookimpl
+    def convscope_techniques():
+        return [my_technique, my_other_technique]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from convscope_sdk.technique import Technique
+
+__all__ = ["ENTRY_POINT_GROUP", "PROJECT", "hookimpl", "hookspec"]
+
+PROJECT = "convscope"
+ENTRY_POINT_GROUP = "convscope.v1"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def convscope_techniques() -> Iterable[Technique[Any]]:  # type: ignore[empty-body]  # a specification has no body
+    """Techniques to offer."""
+
+
+@hookspec
+def convscope_model_sources() -> Iterable[Any]:  # type: ignore[empty-body]  # a specification has no body
+    """Model sources to offer: objects with the interface of `convscope_sdk.models.ModelSource`."""

@@ -1,0 +1,171 @@
+"""From what a caller says to a `Run`, and the stepping of one in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+from PIL import Image
+
+from convscope_sdk.errors import FieldViolation, InvalidImage, InvalidParams, NotApplicable, UnknownName
+from convscope_sdk.events import Event, Note
+from convscope_sdk.images import MAX_PIXELS, ImageLike, fit_image, open_image, to_tensor
+from convscope_sdk.models import ModelKind, ModelSpec
+from convscope_sdk.params import ImageParams, Params
+from convscope_sdk.run import Run
+from convscope_sdk.technique import Technique
+
+if TYPE_CHECKING:
+    import torch
+
+    from convscope_sdk.network import Network
+
+__all__ = ["Prepared", "prepare", "start"]
+
+P = TypeVar("P", bound=Params)
+
+_END = object()
+_KIND_NEEDED: Mapping[str, ModelKind] = {"classes": "classifier", "generator": "generator"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run ready to step.
+
+    Attributes:
+        run: What the technique's function is called with.
+        input: The exact 8-bit pixels of `run.image`; None where no picture was given.
+        notes: What was done to the pictures that the reader of a result should know.
+    """
+
+    run: Run[Any]
+    input: Image.Image | None
+    notes: tuple[str, ...] = ()
+
+
+def prepare(
+    technique: Technique[P],
+    network: Network,
+    image: ImageLike | None = None,
+    *,
+    extra_images: Mapping[str, ImageLike] | None = None,
+    seed: int = 0,
+    params: Mapping[str, Any] | Params | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Prepared:
+    """The run that a request describes, every argument checked; the network is not yet asked anything.
+
+    A picture is brought to the network's size by the parameters `fit` and `size` where the technique has
+    them, else cropped as the network's own evaluation does. Without one, `run.image` has shape (0, 3, 0, 0):
+    a batch of no pictures. Extra images keep their own size.
+
+    Raises:
+        InvalidParams: a parameter, or the seed, is unknown, of the wrong type or out of range.
+        InvalidImage: a picture is missing or cannot be read.
+        UnknownName: the technique takes no extra image in that role.
+        NotApplicable: the technique needs another kind of model.
+    """
+    parsed = technique.params.parse(dict(params or {}))
+    _check_seed(seed)
+    _check_kind(technique, network.spec)
+    if image is None and "image" in technique.needs:
+        raise InvalidImage(f"technique {technique.id!r} looks at a picture: give it an image", reason="IMAGE_MISSING")
+    extras, notes = _open_extras(technique, extra_images or {}, max_pixels)
+    picture = None
+    if image is not None:
+        opened = open_image(image, max_pixels=max_pixels)
+        picture, notes = _fit(opened.picture, network.spec, parsed), [*opened.notes, *notes]
+    run = Run(
+        network=network,
+        image=_no_picture(network.device) if picture is None else to_tensor(picture, network.device),
+        params=parsed,
+        rng=np.random.default_rng(seed),
+        seed=seed,
+        device=str(network.device),
+        images={role: to_tensor(extra, network.device) for role, extra in extras.items()},
+    )
+    return Prepared(run, picture, tuple(notes))
+
+
+def start(
+    technique: Technique[P],
+    network: Network,
+    image: ImageLike | None = None,
+    *,
+    extra_images: Mapping[str, ImageLike] | None = None,
+    seed: int = 0,
+    params: Mapping[str, Any] | Params | None = None,
+) -> Iterator[Event]:
+    """The events of one run in this process, with what `prepare` noted in front of them.
+
+    Arguments are checked before this returns; the technique's code runs as the iterator is advanced, with the
+    run's own random numbers, and is closed with it.
+
+    Raises:
+        TechniqueError: as `prepare`.
+    """
+    prepared = prepare(technique, network, image, extra_images=extra_images, seed=seed, params=params)
+    return _events(technique, prepared)
+
+
+def _events(technique: Technique[Any], prepared: Prepared) -> Iterator[Event]:
+    from convscope_sdk.isolation import RandomState
+
+    yield from map(Note, prepared.notes)
+    random = RandomState.seeded(prepared.run.seed, prepared.run.device)
+    # Authors annotate an Iterator; the decorator has checked that it is a generator.
+    steps = cast("Generator[Event, None, None]", technique.function(prepared.run))
+    try:
+        while True:
+            with random.swapped_in():
+                event = next(steps, _END)
+            if event is _END:
+                return
+            yield cast("Event", event)
+    finally:
+        with random.swapped_in():
+            steps.close()
+
+
+def _check_seed(seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        text = f"a seed is a whole number from 0 to 2**64 - 1, not {seed!r}"
+        raise InvalidParams(text, violations=[FieldViolation("seed", text)])
+
+
+def _check_kind(technique: Technique[Any], spec: ModelSpec) -> None:
+    for need, kind in _KIND_NEEDED.items():
+        if need in technique.needs and spec.kind != kind:
+            raise NotApplicable(
+                f"technique {technique.id!r} needs a model of kind {kind}; {spec.name!r} is a {spec.kind}",
+                metadata={"needs": kind, "kind": spec.kind},
+            )
+
+
+def _open_extras(
+    technique: Technique[Any], images: Mapping[str, ImageLike], max_pixels: int
+) -> tuple[dict[str, Image.Image], list[str]]:
+    pictures, notes = {}, []
+    for role, image in images.items():
+        if role not in technique.extra_images:
+            takes = ", ".join(sorted(technique.extra_images)) or "none"
+            hint = f"technique {technique.id!r} takes {takes}"
+            raise UnknownName.among("extra image", role, technique.extra_images, hint=hint)
+        opened = open_image(image, max_pixels=max_pixels)
+        pictures[role] = opened.picture
+        notes += [f"{role}: {note}" for note in opened.notes]
+    return pictures, notes
+
+
+def _fit(picture: Image.Image, spec: ModelSpec, params: Params) -> Image.Image:
+    if isinstance(params, ImageParams):
+        return fit_image(picture, spec, fit=params.fit, size=params.size)
+    return fit_image(picture, spec, fit="crop", size=None)
+
+
+def _no_picture(device: str | torch.device) -> torch.Tensor:
+    import torch
+
+    return torch.empty((0, 3, 0, 0), device=device)

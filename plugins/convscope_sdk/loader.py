@@ -1,0 +1,364 @@
+"""Loads plugins one at a time, so that a broken one is listed with its reason while all others work.
+
+`pluggy.load_setuptools_entrypoints` stops at the first error, so it is not used: every plugin gets a
+`PluginManager` of its own, and contributes all it offers or nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import pluggy
+
+from convscope_sdk import hookspecs
+from convscope_sdk.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from convscope_sdk.models import ModelSource
+from convscope_sdk.params import Params
+from convscope_sdk.technique import ID, NEEDS, Technique
+
+__all__ = ["BUILTIN_PACKAGE", "Loaded", "Loader", "PluginError", "PluginReport", "Plugins"]
+
+BUILTIN_PACKAGE = "convscope"
+"""The distribution whose technique ids nobody else can take."""
+
+_VERSIONED_GROUP = re.compile(r"convscope\.(v\d+)")
+_LONGEST_REASON = 1000
+_log = logging.getLogger("convscope.plugins")
+
+
+class PluginError(Exception):
+    """A plugin cannot be used; the text says which, why, and what its author should change."""
+
+
+class EntryPointLike(Protocol):
+    """What the loader asks of an entry point; `importlib.metadata.EntryPoint` has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+    @property
+    def dist(self) -> Any: ...
+    def load(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A technique that can be asked for, the distribution and version that brought it, and its plugin's name."""
+
+    technique: Technique[Any]
+    package: str
+    version: str
+    plugin: str
+
+
+@dataclass(frozen=True, slots=True)
+class PluginReport:
+    """What became of one plugin.
+
+    Attributes:
+        name: Of its entry point, or its file.
+        package, version: Of the distribution that brought it; empty where there is none.
+        ok: Whether anything of it can be used.
+        reason: Why it, or one of its techniques, cannot; empty where all it offers can.
+        techniques: Ids that can be used.
+        import_seconds: What its import took.
+    """
+
+    name: str
+    package: str
+    version: str
+    ok: bool
+    reason: str = ""
+    techniques: tuple[str, ...] = ()
+    import_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plugins:
+    """All that was loaded: techniques by id, model sources in order, and a report for each plugin."""
+
+    techniques: dict[str, Loaded] = field(default_factory=dict)
+    sources: list[ModelSource] = field(default_factory=list)
+    reports: list[PluginReport] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What one plugin wants to contribute, and its report before clashes with others are known."""
+
+    report: PluginReport
+    techniques: tuple[Technique[Any], ...] = ()
+    sources: tuple[ModelSource, ...] = ()
+
+
+class Loader:
+    """Collects plugins; `plugins` is what can be used of them so far.
+
+    Args:
+        strict: Raise `PluginError` at the first plugin that cannot be used, instead of reporting it.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self._offers: list[_Offer] = []
+
+    def load_entry_points(
+        self, group: str = ENTRY_POINT_GROUP, entry_points: Iterable[EntryPointLike] | None = None
+    ) -> None:
+        """Load every installed plugin: each entry point names a `Technique`, or a module or object with hooks.
+
+        Args:
+            group: Entry points of other versions of this group are reported, not loaded.
+            entry_points: What to look through; everything installed where absent.
+        """
+        for entry_point in sorted(_installed() if entry_points is None else entry_points, key=_place):
+            if entry_point.group == group:
+                package, version = _distribution(entry_point)
+                get = _importing(entry_point.value.partition(":")[0], entry_point.load)
+                self._load(entry_point.name, package, version, get)
+            elif match := _VERSIONED_GROUP.fullmatch(entry_point.group):
+                ours = group.rpartition(".")[2]
+                problem = PluginError(f"needs contract {match[1]}; this server speaks {ours}")
+                self._fail(entry_point.name, *_distribution(entry_point), problem)
+
+    def load_file(self, path: str | os.PathLike[str]) -> None:
+        """Load one .py file: every technique defined in it at module level, and its hooks."""
+        file = Path(path)
+        name = f"convscope_file_{hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:12]}"
+        succeeded = self._load(str(path), "", "", _importing(name, lambda: _execute(name, file)), _defined_in)
+        if not succeeded:
+            sys.modules.pop(name, None)
+
+    def load_object(self, name: str, obj: object, package: str = "", version: str = "") -> None:
+        """Load a `Technique`, or a module or object with hooks, that is at hand already."""
+        self._load(name, package, version, lambda: obj)
+
+    @property
+    def plugins(self) -> Plugins:
+        """What can be used. An id that several plugins claim is nobody's, unless it is a built-in's.
+
+        Raises:
+            PluginError: the loader is strict and an id is claimed twice.
+        """
+        claims = defaultdict(list)
+        for offer in self._offers:
+            for technique in offer.techniques:
+                claims[technique.id].append(offer)
+        owners = {identifier: _owner(offers) for identifier, offers in claims.items()}
+        found = Plugins()
+        for offer in self._offers:
+            won = [t for t in offer.techniques if owners[t.id] is offer]
+            report = offer.report
+            if lost := [t.id for t in offer.techniques if owners[t.id] is not offer]:
+                reason = "; ".join(_clash(identifier, offer, claims[identifier]) for identifier in lost)
+                if self._strict:
+                    raise PluginError(f"plugin {report.name!r}: {reason}")
+                report = replace(report, ok=bool(won or offer.sources), reason=reason)
+            for technique in won:
+                found.techniques[technique.id] = Loaded(technique, report.package, report.version, report.name)
+            found.sources.extend(offer.sources)
+            found.reports.append(replace(report, techniques=tuple(t.id for t in won)))
+        return found
+
+    def _load(
+        self,
+        name: str,
+        package: str,
+        version: str,
+        get: Callable[[], object],
+        also: Callable[[object], Sequence[Technique[Any]]] = lambda _: (),
+    ) -> bool:
+        started = time.perf_counter()
+        seconds = 0.0
+        try:
+            plugin = get()
+            seconds = time.perf_counter() - started
+            techniques, sources = _offered(name, plugin, also(plugin))
+        # The plugin's bug: whatever its module, hooks or parameters raise; some modules even exit.
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
+            self._fail(name, package, version, error, seconds or time.perf_counter() - started)
+            return False
+        report = PluginReport(name, package, version, ok=True, import_seconds=seconds)
+        self._offers.append(_Offer(report, techniques, sources))
+        return True
+
+    def _fail(self, name: str, package: str, version: str, error: BaseException, seconds: float = 0.0) -> None:
+        reason = _reason(error)
+        if self._strict:
+            raise PluginError(f"plugin {name!r}: {reason}") from error
+        _log.warning("plugin %r of %s is not loaded: %s", name, package or "a file", reason, exc_info=error)
+        self._offers.append(_Offer(PluginReport(name, package, version, False, reason, (), seconds)))
+
+
+def _installed() -> list[EntryPointLike]:
+    found = importlib.metadata.entry_points()
+    groups = [group for group in found.groups if _VERSIONED_GROUP.fullmatch(group)]
+    return [entry_point for group in groups for entry_point in found.select(group=group)]
+
+
+def _place(entry_point: EntryPointLike) -> tuple[str, str, str]:
+    return entry_point.group, _distribution(entry_point)[0], entry_point.name
+
+
+def _distribution(entry_point: EntryPointLike) -> tuple[str, str]:
+    """Name and version; empty where the distribution has none, or metadata that cannot be read."""
+    try:
+        return entry_point.dist.name or "", entry_point.dist.version or ""
+    except Exception:  # noqa: BLE001 - a broken installation's fault, and no reason to lose its plugin
+        return "", ""
+
+
+def _importing(module: str, get: Callable[[], object]) -> Callable[[], object]:
+    """`get`, and if it raises, none of the modules of the plugin's own package that it left half imported."""
+
+    def get_whole() -> object:
+        with _all_or_nothing(module):
+            return get()
+
+    return get_whole
+
+
+@contextmanager
+def _all_or_nothing(module: str) -> Iterator[None]:
+    root = module.partition(".")[0]
+    before = set(sys.modules)
+    try:
+        yield
+    except BaseException:
+        # Only the plugin's own: libraries that it brought in work, and many cannot be imported twice.
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] == root:
+                del sys.modules[name]
+        raise
+
+
+def _execute(name: str, file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{str(file)!r} is no Python file; its name should end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pydantic and dataclasses look annotations up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _defined_in(module: object) -> list[Technique[Any]]:
+    """The module's own techniques; one that it imported from elsewhere is not its to offer."""
+    own = inspect.getmodule
+    return [t for t in vars(module).values() if isinstance(t, Technique) and own(t.function) is module]
+
+
+def _offered(
+    name: str, plugin: object, also: Sequence[Technique[Any]]
+) -> tuple[tuple[Technique[Any], ...], tuple[ModelSource, ...]]:
+    """Everything that the plugin offers, checked."""
+    if isinstance(plugin, Technique):
+        techniques: list[Any] = [plugin]
+        sources: list[Any] = []
+    else:
+        manager = _managed(name, plugin, optional=bool(also))
+        techniques = _called(manager, "convscope_techniques")
+        sources = _called(manager, "convscope_model_sources")
+        techniques += [t for t in also if not any(t is other for other in techniques)]
+    for technique in techniques:
+        _check_technique(technique)
+    for source in sources:
+        if not isinstance(source, ModelSource):
+            raise PluginError(f"hook convscope_model_sources gave {source!r}, without name, entries() and spec()")
+    ids = [technique.id for technique in techniques]
+    if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        raise PluginError(f"offers {', '.join(twice)} twice; give each technique an id of its own")
+    return tuple(techniques), tuple(sources)
+
+
+def _managed(name: str, plugin: object, *, optional: bool) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name=name)
+    manager.check_pending()  # refuses hooks that nobody calls: most are misspelt
+    if not manager.get_hookcallers(plugin) and not optional:
+        raise PluginError(
+            f"offers nothing: {plugin!r} is no Technique and has no function marked with @hookimpl, "
+            f"such as convscope_techniques"
+        )
+    return manager
+
+
+def _called(manager: pluggy.PluginManager, hook: str) -> list[Any]:
+    caller: pluggy.HookCaller = getattr(manager.hook, hook)
+    try:
+        found = [list(offered) for offered in caller()]
+    except Exception as error:  # the plugin's bug: its hook raises, or gives nothing that can be walked through
+        message = f"hook {hook} should give a list; {type(error).__name__}: {error}"
+        raise PluginError(message[:_LONGEST_REASON]) from error
+    if len(found) < sum(not (impl.wrapper or impl.hookwrapper) for impl in caller.get_hookimpls()):
+        raise PluginError(f"hook {hook} gave None; it should return a list")
+    return [item for items in found for item in items]
+
+
+def _check_technique(technique: Any) -> None:
+    """Again what `@technique` checks: nobody is obliged to make his with it."""
+    if not isinstance(technique, Technique):
+        raise PluginError(f"hook convscope_techniques gave {technique!r}, which is no Technique; use @technique")
+    identifier = technique.id
+    if not ID.fullmatch(str(identifier)):
+        raise PluginError(f"a technique id is lower-case words, optionally vendor.name, not {identifier!r}")
+    if unknown := sorted(set(technique.needs) - NEEDS.keys()):
+        raise PluginError(f"technique {identifier!r} has unknown needs {unknown}; there are {', '.join(NEEDS)}")
+    if not inspect.isgeneratorfunction(technique.function):
+        raise PluginError(f"technique {identifier!r}: its function is no generator function")
+    params: Any = technique.params
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        raise PluginError(f"technique {identifier!r}: {params!r} is no subclass of Params")
+    try:
+        json.dumps(technique.params.json_schema())
+    except Exception as error:  # the plugin's bug: a field's type or default that has no JSON form
+        raise PluginError(f"technique {identifier!r}: its parameters give no JSON Schema: {error}") from error
+
+
+def _owner(offers: Sequence[_Offer]) -> _Offer | None:
+    if len(offers) == 1:
+        return offers[0]
+    builtin = [offer for offer in offers if offer.report.package == BUILTIN_PACKAGE]
+    return builtin[0] if len(builtin) == 1 else None
+
+
+def _clash(identifier: str, offer: _Offer, offers: Sequence[_Offer]) -> str:
+    others = [other for other in offers if other is not offer]
+    owner = _owner(offers)
+    if owner is not None:
+        return f"technique {identifier!r} is built in; rename it, for example {_vendor(offer)}.{identifier}"
+    names = " and ".join(f"plugin {o.report.name!r} of {o.report.package or 'a file'}" for o in others)
+    return f"technique {identifier!r} is also claimed by {names}, so it is loaded for neither; uninstall one"
+
+
+def _vendor(offer: _Offer) -> str:
+    return re.sub(r"\W+", "_", offer.report.package or "mine").lower()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, PluginError):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"it ended the process (sys.exit({error.code!r})) while it was loaded; remove that call"
+    advice = "; install what it needs beside the server" if isinstance(error, ImportError) else ""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON] + advice

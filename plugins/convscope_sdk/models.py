@@ -1,0 +1,76 @@
+"""Where networks come from: what a model source tells a host. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Interpolation", "ModelEntry", "ModelKind", "ModelSource", "ModelSpec"]
+
+ModelKind = Literal["classifier", "generator", "stylizer"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model that a source lists: nothing is loaded to say so."""
+
+    name: str
+    description: str = ""
+    kind: ModelKind = "classifier"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """How to build one model, and how pictures are brought to it.
+
+    Attributes:
+        name: As asked for; the same name gives the same weights.
+        source: Name of the source that made it.
+        build: Gives the module with its weights, on the CPU. Called once for each load; may take seconds.
+        kind: What the model does.
+        description: One line for a person.
+        input_size: Edge of the square evaluation input, pixels.
+        mean, std: Of the normalisation (x - mean) / std of RGB pixels in [0, 1].
+        interpolation: Of the evaluation resize.
+        crop_fraction: Part of the resized shorter edge that the centre crop keeps, in (0, 1].
+        classes: Labels by index; empty where it is no classifier or they are unknown.
+        random_weights: True where nothing was learned; every result says so.
+    """
+
+    name: str
+    source: str
+    build: Callable[[], nn.Module]
+    kind: ModelKind = "classifier"
+    description: str = ""
+    input_size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Interpolation = "bicubic"
+    crop_fraction: float = 0.875
+    classes: tuple[str, ...] = ()
+    random_weights: bool = False
+
+
+@runtime_checkable
+class ModelSource(Protocol):
+    """A place that models come from; plugins offer them through the hook `convscope_model_sources`."""
+
+    name: str
+
+    def entries(self) -> Iterable[ModelEntry]:
+        """The models that the catalog lists, cheaply."""
+
+    def spec(self, name: str) -> ModelSpec | None:
+        """How to build `name`, or None where the name is not one of this source.
+
+        Raises:
+            TechniqueError: the name is this source's but cannot be had; the message says what to do.
+        """

@@ -1,0 +1,44 @@
+"""What a technique is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from convscope_sdk.params import Params
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from convscope_sdk.network import Network
+
+__all__ = ["Run"]
+
+P = TypeVar("P", bound=Params)
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Generic[P]):
+    """One run of a technique. Attributes are only ever added to it.
+
+    Attributes:
+        network: The network to look into, in evaluation mode.
+        image: The primary picture as the network sees it, RGB in [0, 1], float32, shape (1, 3, H, W), on
+            `device`. Meaningful only for techniques that need "image".
+        images: The further pictures by role, each RGB in [0, 1], (1, 3, h, w), in its own size.
+        params: The parameters after defaults.
+        rng: NumPy generator seeded with the run's seed; torch's, NumPy's and Python's global ones are seeded too.
+        seed: The run's seed, 0 to 2**64 - 1.
+        device: Where tensors live: "cpu", "cuda:0", "mps".
+    """
+
+    network: Network
+    image: torch.Tensor
+    params: P
+    rng: np.random.Generator
+    seed: int = 0
+    device: str = "cpu"
+    images: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict)

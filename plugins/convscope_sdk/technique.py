@@ -1,0 +1,156 @@
+"""A technique: a generator function, its parameters, and what it needs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from convscope_sdk.events import Event
+from convscope_sdk.params import Params
+from convscope_sdk.run import Run
+
+if TYPE_CHECKING:
+    from convscope_sdk.images import ImageLike
+    from convscope_sdk.network import Network
+
+__all__ = ["ID", "NEEDS", "Technique", "technique"]
+
+P = TypeVar("P", bound=Params)
+
+ID = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?")
+"""The form of a technique id."""
+
+NEEDS: Mapping[str, str] = {
+    "image": "a primary picture",
+    "gradients": "gradients of the network with respect to its input",
+    "classes": "a network whose output is one logit for each class",
+    "spatial_layer": "a layer whose output has positions",
+    "image_set": "an image set",
+    "generator": "a model of kind generator",
+}
+"""Capabilities that a technique can declare, and what each means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Technique(Generic[P]):
+    """A technique as the host sees it.
+
+    Attributes:
+        id: What callers ask for.
+        summary: First paragraph of its docstring.
+        params: Its parameters, a subclass of `Params`.
+        function: The generator function.
+        needs: Keys of `NEEDS`.
+        cites: The paper it follows.
+        extra_images: Further pictures it takes, by role, with a description each.
+        stall_seconds: Longest time one step may take before the host takes the worker for stuck.
+    """
+
+    id: str
+    summary: str
+    params: type[P]
+    function: Callable[[Run[P]], Iterator[Event]]
+    needs: frozenset[str] = frozenset()
+    cites: str = ""
+    extra_images: Mapping[str, str] = field(default_factory=dict)
+    stall_seconds: float = 120.0
+
+    def run(
+        self,
+        network: Network,
+        image: ImageLike | None = None,
+        *,
+        extra_images: Mapping[str, ImageLike] | None = None,
+        seed: int = 0,
+        **params: Any,
+    ) -> Iterator[Event]:
+        """The events of one run in this process; arguments are checked before the first of them.
+
+        Args:
+            network: What to look into.
+            image: Path, bytes, PIL image, or array; required where the technique needs "image".
+            extra_images: Further pictures by role.
+            seed: Seeds every random number of the run.
+            **params: Parameters of the technique.
+
+        Raises:
+            InvalidParams: a parameter is unknown, of the wrong type or out of range.
+            InvalidImage: a picture is missing or cannot be decoded.
+        """
+        from convscope_sdk.inprocess import start
+
+        return start(self, network, image, extra_images=extra_images or {}, seed=seed, params=params)
+
+
+def technique(
+    identifier: str,
+    *,
+    needs: Collection[str] = (),
+    cites: str = "",
+    extra_images: Mapping[str, str] | None = None,
+    stall_seconds: float = 120.0,
+    params: type[Params] | None = None,
+) -> Callable[[Callable[[Run[P]], Iterator[Event]]], Technique[P]]:
+    """Makes a `Technique` of a generator function that takes one `Run[SomeParams]`.
+
+    Args:
+        identifier: Lower-case words joined by underscores; third parties prefix theirs: "vendor.name".
+        needs: Keys of `NEEDS` that it relies on.
+        cites: The paper it follows.
+        extra_images: Further pictures it takes, by role, with a description each.
+        stall_seconds: Longest time one step may take.
+        params: Its parameters, where the annotation cannot be read at run time.
+
+    Raises:
+        TypeError: the function is no generator function, has no docstring, or its parameters cannot be found.
+        ValueError: the id or a need is not of the allowed form.
+    """
+    if not ID.fullmatch(identifier):
+        raise ValueError(f"a technique id is lower-case words, optionally vendor.name, not {identifier!r}")
+    if unknown := set(needs) - NEEDS.keys():
+        raise ValueError(f"unknown needs {sorted(unknown)}; there are {', '.join(NEEDS)}")
+
+    def decorate(function: Callable[[Run[P]], Iterator[Event]]) -> Technique[P]:
+        if not inspect.isgeneratorfunction(function):
+            raise TypeError(f"technique {identifier!r} is a generator function: it yields its events")
+        return Technique(
+            id=identifier,
+            summary=_summary(identifier, function),
+            params=typing.cast("type[P]", params or _params_of(identifier, function)),
+            function=function,
+            needs=frozenset(needs),
+            cites=cites,
+            extra_images=dict(extra_images or {}),
+            stall_seconds=stall_seconds,
+        )
+
+    return decorate
+
+
+def _summary(identifier: str, function: Callable[..., Any]) -> str:
+    doc = inspect.getdoc(function)
+    if not doc:
+        raise TypeError(f"technique {identifier!r} needs a docstring: its first sentence is what users see")
+    return " ".join(doc.split("\n\n", 1)[0].split())
+
+
+def _params_of(identifier: str, function: Callable[..., Any]) -> type[Params]:
+    """The P of `run: Run[P]`. Only this one annotation is evaluated, so the others may stay hidden from run time."""
+    parameter = next(iter(inspect.signature(function).parameters.values()), None)
+    annotation = None if parameter is None else parameter.annotation
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, getattr(function, "__globals__", {}))  # noqa: S307 - the author's own annotation
+        except (NameError, AttributeError, TypeError, SyntaxError):
+            annotation = None
+    found = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Run and isinstance(found[0], type) and issubclass(found[0], Params):
+        return found[0]
+    raise TypeError(
+        f"technique {identifier!r}: annotate its argument as Run[SomeParams], with SomeParams a module-level subclass "
+        f"of Params, or pass @technique(..., params=SomeParams)"
+    )
