@@ -1,0 +1,1 @@
+"""Everything behind the port. Its front end (`api`, `runs`, `engine`) never imports torch."""

@@ -1,0 +1,1 @@
+"""Where workers live: the contract, and the engines that keep it. Imports no torch."""

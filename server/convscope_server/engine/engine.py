@@ -1,0 +1,94 @@
+"""The contract between runs and the place where workers live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from convscope_server.engine.messages import (
+    DeviceStatus,
+    LoadedModel,
+    ModelDetail,
+    ModelInfo,
+    PluginInfo,
+    RunSpec,
+    TechniqueInfo,
+)
+from convscope_server.runs.events import CancelReason, Error, Event
+
+__all__ = ["Catalog", "Engine", "EngineListener"]
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """What the workers offer."""
+
+    techniques: dict[str, TechniqueInfo] = {}
+    models: dict[str, ModelInfo] = {}
+    plugins: tuple[PluginInfo, ...] = ()
+
+
+class EngineListener(Protocol):
+    """Whom the engine tells what happens to runs. Called on the event loop, in order for each run."""
+
+    def run_events(self, run: str, events: Sequence[Event]) -> None:
+        """Entries for a run's log. At most one terminal event ever comes for a run."""
+
+    def run_lost(self, run: str, *, started: bool, error: Error) -> None:
+        """The run's worker is gone. `started`: whether the run had begun; if not, it may simply be started again."""
+
+    def room_changed(self) -> None:
+        """A worker may have room for another run."""
+
+
+class Engine(Protocol):
+    """Workers, one for each device. All methods are called on the event loop."""
+
+    async def start(self, listener: EngineListener) -> None:
+        """Start every worker; returns when at least one is ready.
+
+        Raises:
+            RequestError: no worker could be started.
+        """
+
+    async def close(self) -> None:
+        """Stop every worker now; their live runs are told nothing."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one worker takes runs."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the workers offer; empty before `start`."""
+
+    def try_start(self, spec: RunSpec) -> bool:
+        """Hand a run to a worker whose device has its model, or room for it; False where every worker is full."""
+
+    def cancel(self, run: str, reason: CancelReason) -> bool:
+        """End a run at its next step; False where no worker has it."""
+
+    async def load_model(self, model: str, device: str = "") -> tuple[str, LoadedModel]:
+        """Bring a model onto a device; gives the device and what it takes there.
+
+        Raises:
+            RequestError: unknown model or device, or it cannot be loaded.
+        """
+
+    async def unload_model(self, model: str, device: str = "") -> list[str]:
+        """Take a model off; gives the devices that it was on.
+
+        Raises:
+            RequestError: a live run uses it.
+        """
+
+    async def describe_model(self, model: str) -> ModelDetail:
+        """What is known of a model, loading it if need be.
+
+        Raises:
+            RequestError: unknown model, or it cannot be loaded.
+        """
+
+    def devices(self) -> list[DeviceStatus]:
+        """The devices and what is on them."""

@@ -1,0 +1,142 @@
+"""The default engine: one spawned worker process for each device, replaced when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from convscope_server.engine.engine import EngineListener
+from convscope_server.engine.messages import Hello, Ping, Pong, Stalled
+from convscope_server.engine.options import WorkerOptions
+from convscope_server.engine.pool import Seat, WorkerPool, worker_lost
+from convscope_server.engine.process import WorkerProcess
+from convscope_server.errors import RequestError
+from convscope_server.runs.events import Error
+
+__all__ = ["LocalEngine"]
+
+logger = logging.getLogger(__name__)
+
+_PING_EVERY = 5.0
+# A step that holds the interpreter lock blocks even the watchdog; then only this patience ends it.
+_SILENCE_LIMIT = 180.0
+_HEALTHY_AFTER = 10.0
+_LONGEST_BACKOFF = 30.0
+
+
+class LocalEngine(WorkerPool):
+    """Workers as processes of this machine: a crash in one is nobody else's."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        super().__init__(options.max_live_runs)
+        self._options = options
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def start(self, listener: EngineListener) -> None:
+        """Start a worker for each device; returns when the first is ready."""
+        self._listener = listener
+        (first,) = self._take_seats(self._options.devices[:1] or ("",))
+        hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        self._keep(first, hello)
+        others = self._options.devices[1:]
+        if not self._options.devices:
+            others = tuple(d for d in (await hello).all_devices if d != first.device)
+        for seat in self._take_seats(others):
+            self._keep(seat)
+        await hello
+
+    async def close(self) -> None:
+        """Stop every worker now; their live runs are told nothing."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    def _keep(self, seat: Seat, hello: asyncio.Future[Hello] | None = None) -> None:
+        keeper = asyncio.create_task(self._keep_seated(seat, hello))
+        keeper.add_done_callback(lambda task: _tell(task, hello))
+        self._keepers.append(keeper)
+
+    async def _keep_seated(self, seat: Seat, hello: asyncio.Future[Hello] | None) -> None:
+        """Have a worker on the device as long as the engine lives."""
+        backoff = 0.2
+        while True:
+            began = asyncio.get_running_loop().time()
+            error = await self._serve_one(seat, hello)
+            if hello is not None and not hello.done():
+                hello.set_exception(RequestError(error))
+                return
+            healthy = asyncio.get_running_loop().time() - began > _HEALTHY_AFTER
+            backoff = 0.2 if healthy else min(2 * backoff, _LONGEST_BACKOFF)
+            await asyncio.sleep(backoff)
+            seat.restarts += 1
+
+    async def _serve_one(self, seat: Seat, hello: asyncio.Future[Hello] | None) -> Error:
+        """One worker from its start to its end; why it ended."""
+        process = await WorkerProcess.spawn(self._options, seat.device)
+        supervisor = _Supervisor(process, self._options.start_seconds)
+        nurse = asyncio.create_task(supervisor.watch())
+        try:
+            async for report in process.reports():
+                supervisor.heard()
+                if isinstance(report, Hello):
+                    supervisor.greeted = True
+                    self.seat_worker(seat, process, report)
+                    if hello is not None and not hello.done():
+                        hello.set_result(report)
+                elif isinstance(report, Stalled):
+                    supervisor.put_down(report)
+                elif not isinstance(report, Pong):
+                    self.handle(seat, report)
+            error = worker_lost(seat.device or "the first device", await process.ended())
+            logger.error("%s", error.message)
+            self.empty_seat(seat, error, culprit=supervisor.culprit)
+        except asyncio.CancelledError:
+            await process.stop()
+            raise
+        else:
+            return error
+        finally:
+            nurse.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await nurse
+
+
+def _tell(keeper: asyncio.Task[None], hello: asyncio.Future[Hello] | None) -> None:
+    """A keeper ends only when it is cancelled; anything else is our bug, and whoever waits must not wait for ever."""
+    if keeper.cancelled() or (error := keeper.exception()) is None:
+        return
+    logger.critical("a worker can no longer be kept", exc_info=error)
+    if hello is not None and not hello.done():
+        hello.set_exception(error)
+
+
+class _Supervisor:
+    """Kills a worker that stalls, says nothing for too long, or never says hello."""
+
+    def __init__(self, process: WorkerProcess, start_seconds: float) -> None:
+        self._process = process
+        self._start_seconds = start_seconds
+        self._clock = asyncio.get_running_loop().time
+        self._heard_at = self._clock()
+        self.greeted = False
+        self.culprit: tuple[str, Error] | None = None
+
+    def heard(self) -> None:
+        self._heard_at = self._clock()
+
+    def put_down(self, stalled: Stalled) -> None:
+        """A step took longer than it may: only the process can be stopped."""
+        message = f"one step took longer than {stalled.seconds:.0f} s and the worker was replaced"
+        self.culprit = (stalled.run, Error("DEADLINE_EXCEEDED", message, "STEP_STALLED"))
+        logger.error("run %s: %s", stalled.run, message)
+        self._process.kill()
+
+    async def watch(self) -> None:
+        while True:
+            await asyncio.sleep(_PING_EVERY)
+            self._process.post(Ping())
+            limit = _SILENCE_LIMIT if self.greeted else self._start_seconds
+            if self._clock() - self._heard_at > limit:
+                logger.error("worker %d has been silent for %.0f s", self._process.pid, limit)
+                self._process.kill()

@@ -1,0 +1,251 @@
+"""What the front end and a worker say to each other. Plain data: no torch, no protobuf, no pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from convscope_server.runs.events import CancelReason, Error, Event
+
+__all__ = [
+    "Cancel",
+    "Command",
+    "DescribeModel",
+    "DeviceStatus",
+    "Events",
+    "Hello",
+    "LayerInfo",
+    "LoadModel",
+    "LoadedModel",
+    "ModelDetail",
+    "ModelInfo",
+    "Models",
+    "Ping",
+    "PluginInfo",
+    "Pong",
+    "PreviewOptions",
+    "Reply",
+    "Report",
+    "RunSpec",
+    "Shutdown",
+    "Stalled",
+    "Start",
+    "TechniqueInfo",
+    "UnloadModel",
+]
+
+
+class PreviewOptions(msgspec.Struct, frozen=True):
+    """How previews are made: at most one each `min_interval` seconds, longest edge `max_edge` pixels."""
+
+    min_interval: float = 0.1
+    max_edge: int = 512
+    format: str = "jpeg"
+    none: bool = False
+
+
+class RunSpec(msgspec.Struct, frozen=True):
+    """Everything a worker needs to make a run's picture.
+
+    Attributes:
+        image, extra_images: Encoded files, as the client sent them.
+        input_digests: Their digests by role ("image" for the primary one), for the report.
+        deadline: Unix time after which the run fails, or None.
+        attempt: From 1.
+    """
+
+    id: str
+    technique: str
+    model: str
+    params: dict[str, Any]
+    seed: int = 0
+    image: bytes | None = None
+    extra_images: dict[str, bytes] = {}
+    input_digests: dict[str, str] = {}
+    previews: PreviewOptions = PreviewOptions()
+    deadline: float | None = None
+    attempt: int = 1
+
+
+class TechniqueInfo(msgspec.Struct, frozen=True):
+    """A technique in the catalog; `params_schema` is JSON text."""
+
+    id: str
+    summary: str
+    params_schema: str
+    needs: tuple[str, ...] = ()
+    cites: str = ""
+    package: str = ""
+    version: str = ""
+    extra_images: dict[str, str] = {}
+    stall_seconds: float = 120.0
+
+
+class PluginInfo(msgspec.Struct, frozen=True):
+    """A plugin found at start-up; `reason` is empty where it loaded."""
+
+    name: str
+    package: str
+    version: str
+    reason: str = ""
+    techniques: tuple[str, ...] = ()
+    import_seconds: float = 0.0
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """A model in the catalog."""
+
+    name: str
+    kind: str
+    source: str
+    description: str = ""
+
+
+class LayerInfo(msgspec.Struct, frozen=True):
+    """A layer of a loaded model; receptive field triples are (size, stride, offset), each (y, x), or None."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int = 0
+    functional: bool = False
+    receptive_field: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
+
+
+class ModelDetail(msgspec.Struct, frozen=True):
+    """What is known of a model once it has been loaded."""
+
+    info: ModelInfo
+    weights_digest: str
+    random_weights: bool
+    parameters: int
+    size_bytes: int
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    layers: tuple[LayerInfo, ...]
+    aliases: dict[str, str]
+
+
+class LoadedModel(msgspec.Struct, frozen=True):
+    """A model on a device, and how many live runs use it."""
+
+    name: str
+    size_bytes: int
+    users: int = 0
+
+
+class DeviceStatus(msgspec.Struct, frozen=True):
+    """A device and its worker. `state` is "starting", "ready" or "draining"."""
+
+    name: str
+    state: str = "starting"
+    pid: int = 0
+    runs: tuple[str, ...] = ()
+    models: tuple[LoadedModel, ...] = ()
+    model_budget_bytes: int = 0
+    restarts: int = 0
+
+
+class _Command(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class Start(_Command, frozen=True):
+    """Take on a run."""
+
+    spec: RunSpec
+
+
+class Cancel(_Command, frozen=True):
+    """End a run at its next step."""
+
+    run: str
+    reason: CancelReason = "requested"
+
+
+class LoadModel(_Command, frozen=True):
+    """Bring a model onto the device. Replies with LoadedModel."""
+
+    request: int
+    model: str
+
+
+class UnloadModel(_Command, frozen=True):
+    """Take a model off the device. Replies True where it was there."""
+
+    request: int
+    model: str
+
+
+class DescribeModel(_Command, frozen=True):
+    """Load a model if need be. Replies with ModelDetail."""
+
+    request: int
+    model: str
+
+
+class Ping(_Command, frozen=True):
+    """Are you there? Answered by a thread that no step can block, unless a step holds the GIL."""
+
+
+class Shutdown(_Command, frozen=True):
+    """Close every run without a word and exit."""
+
+
+Command = Start | Cancel | LoadModel | UnloadModel | DescribeModel | Ping | Shutdown
+
+
+class _Report(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class Hello(_Report, frozen=True):
+    """The worker is ready: what it offers, and every device of the machine that could have a worker."""
+
+    device: str
+    pid: int
+    techniques: tuple[TechniqueInfo, ...]
+    plugins: tuple[PluginInfo, ...]
+    models: tuple[ModelInfo, ...]
+    model_budget_bytes: int = 0
+    all_devices: tuple[str, ...] = ()
+
+
+class Events(_Report, frozen=True):
+    """Entries for a run's log, in order."""
+
+    run: str
+    events: tuple[Event, ...]
+
+
+class Reply(_Report, frozen=True):
+    """The answer to a command with a request number: one of the values, or an error."""
+
+    request: int
+    loaded: LoadedModel | None = None
+    detail: ModelDetail | None = None
+    done: bool = False
+    error: Error | None = None
+
+
+class Models(_Report, frozen=True):
+    """The models on the device changed."""
+
+    models: tuple[LoadedModel, ...]
+
+
+class Stalled(_Report, frozen=True):
+    """A step has taken longer than its technique's limit: the worker should be replaced."""
+
+    run: str
+    seconds: float
+
+
+class Pong(_Report, frozen=True):
+    """Still there."""
+
+
+Report = Hello | Events | Reply | Models | Stalled | Pong

@@ -1,0 +1,234 @@
+"""What every engine keeps about its workers: who has which run, which models, whose turn it is to get one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from convscope_server.engine.engine import Catalog, EngineListener
+from convscope_server.engine.messages import (
+    Cancel,
+    Command,
+    DescribeModel,
+    DeviceStatus,
+    Events,
+    Hello,
+    LoadedModel,
+    LoadModel,
+    ModelDetail,
+    Models,
+    Reply,
+    Report,
+    RunSpec,
+    Start,
+    UnloadModel,
+)
+from convscope_server.errors import RequestError
+from convscope_server.runs.events import CancelReason, Error, Started, is_terminal
+
+__all__ = ["Link", "Seat", "WorkerPool", "worker_lost"]
+
+logger = logging.getLogger(__name__)
+
+
+class Link(Protocol):
+    """The way to a living worker."""
+
+    def post(self, command: Command) -> None:
+        """Send a command; a worker that is gone is noticed elsewhere."""
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A device, and its worker while there is one."""
+
+    device: str
+    link: Link | None = None
+    pid: int = 0
+    budget: int = 0
+    restarts: int = 0
+    models: tuple[LoadedModel, ...] = ()
+    runs: dict[str, bool] = field(default_factory=dict)
+    """Runs on it, and whether each has started."""
+    replies: dict[int, asyncio.Future[Reply]] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has a worker that has said hello."""
+        return self.link is not None
+
+    def holds(self, model: str) -> bool:
+        """Whether the model is on the device."""
+        return any(loaded.name == model for loaded in self.models)
+
+
+class WorkerPool:
+    """The `Engine` methods that do not depend on where workers live."""
+
+    def __init__(self, max_live_runs: int) -> None:
+        self._seats: list[Seat] = []
+        self._max_live_runs = max_live_runs
+        self._catalog = Catalog()
+        self._listener: EngineListener | None = None
+        self._requests = itertools.count(1)
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one worker takes runs."""
+        return any(seat.ready for seat in self._seats)
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the workers offer; empty before `start`."""
+        return self._catalog
+
+    @property
+    def listener(self) -> EngineListener:
+        """Whom to tell."""
+        assert self._listener is not None, "the engine has not been started"
+        return self._listener
+
+    def try_start(self, spec: RunSpec) -> bool:
+        """Hand a run to the least busy worker, one that holds its model if there is room there."""
+        open_seats = [s for s in self._seats if s.ready and len(s.runs) < self._max_live_runs]
+        if not open_seats:
+            return False
+        seat = min(open_seats, key=lambda s: (not s.holds(spec.model), len(s.runs)))
+        seat.runs[spec.id] = False
+        self._post(seat, Start(spec))
+        return True
+
+    def cancel(self, run: str, reason: CancelReason) -> bool:
+        """End a run at its next step; False where no worker has it."""
+        for seat in self._seats:
+            if run in seat.runs and seat.ready:
+                self._post(seat, Cancel(run, reason))
+                return True
+        return False
+
+    async def load_model(self, model: str, device: str = "") -> tuple[str, LoadedModel]:
+        """Bring a model onto a device, one that holds it already if there is one."""
+        seat = min(self._ready_seats(device), key=lambda s: (not s.holds(model), len(s.models), len(s.runs)))
+        reply = await self._ask(seat, lambda number: LoadModel(number, model))
+        assert reply.loaded is not None
+        return seat.device, reply.loaded
+
+    async def unload_model(self, model: str, device: str = "") -> list[str]:
+        """Take a model off its devices."""
+        seats = self._ready_seats(device)
+        replies = [await self._ask(seat, lambda number: UnloadModel(number, model)) for seat in seats]
+        return [seat.device for seat, reply in zip(seats, replies, strict=True) if reply.done]
+
+    async def describe_model(self, model: str) -> ModelDetail:
+        """What is known of a model, loading it if need be."""
+        seat = min(self._ready_seats(""), key=lambda s: (not s.holds(model), len(s.runs)))
+        reply = await self._ask(seat, lambda number: DescribeModel(number, model))
+        assert reply.detail is not None
+        return reply.detail
+
+    def devices(self) -> list[DeviceStatus]:
+        """The devices and what is on them."""
+        return [
+            DeviceStatus(
+                seat.device,
+                "ready" if seat.ready else "starting",
+                seat.pid,
+                tuple(seat.runs),
+                seat.models,
+                seat.budget,
+                seat.restarts,
+            )
+            for seat in self._seats
+        ]
+
+    def seat_worker(self, seat: Seat, link: Link, hello: Hello) -> None:
+        """A worker has said hello: it can have runs from now on."""
+        seat.link, seat.pid, seat.device = link, hello.pid, hello.device
+        seat.budget = hello.model_budget_bytes
+        self._catalog = Catalog(
+            {info.id: info for info in hello.techniques},
+            {info.name: info for info in hello.models},
+            hello.plugins,
+        )
+        self.listener.room_changed()
+
+    def empty_seat(self, seat: Seat, error: Error, *, culprit: tuple[str, Error] | None = None) -> None:
+        """A worker is gone: tell whose runs it had, and refuse whoever waits for a reply."""
+        seat.link, seat.pid, seat.models = None, 0, ()
+        runs, seat.runs = seat.runs, {}
+        replies, seat.replies = seat.replies, {}
+        for future in replies.values():
+            if not future.done():
+                future.set_exception(RequestError(error))
+        for run, started in runs.items():
+            own = culprit[1] if culprit is not None and culprit[0] == run else error
+            self.listener.run_lost(run, started=started, error=own)
+
+    def handle(self, seat: Seat, report: Report) -> None:
+        """Take note of what a worker says."""
+        match report:
+            case Events():
+                self._handle_events(seat, report)
+            case Reply(request=number):
+                future = seat.replies.pop(number, None)
+                if future is not None and not future.done():
+                    future.set_result(report)
+            case Models(models):
+                seat.models = models
+
+    def _handle_events(self, seat: Seat, report: Events) -> None:
+        run = report.run
+        if run not in seat.runs:
+            logger.warning("worker of %s spoke of run %s, which it has not got", seat.device, run)
+            return
+        if any(isinstance(event, Started) for event in report.events):
+            seat.runs[run] = True
+        ended = any(is_terminal(event) for event in report.events)
+        if ended:
+            del seat.runs[run]
+        self.listener.run_events(run, report.events)
+        if ended:
+            self.listener.room_changed()
+
+    def _ready_seats(self, device: str) -> list[Seat]:
+        seats = [s for s in self._seats if not device or s.device == device]
+        if not seats:
+            raise RequestError.unknown("device", device, [s.device for s in self._seats])
+        ready = [s for s in seats if s.ready]
+        if not ready:
+            raise RequestError.of("UNAVAILABLE", "NO_WORKER", "no worker is ready; try again in a few seconds")
+        return ready
+
+    async def _ask(self, seat: Seat, command: Callable[[int], Command]) -> Reply:
+        number = next(self._requests)
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        seat.replies[number] = future
+        self._post(seat, command(number))
+        reply = await future
+        if reply.error is not None:
+            raise RequestError(reply.error)
+        return reply
+
+    def _post(self, seat: Seat, command: Command) -> None:
+        assert seat.link is not None
+        seat.link.post(command)
+
+    def _take_seats(self, devices: Iterable[str]) -> list[Seat]:
+        seats = [Seat(device) for device in devices]
+        self._seats += seats
+        return seats
+
+
+def worker_lost(device: str, why: str) -> Error:
+    """The error of runs whose worker is gone."""
+    return Error(
+        "UNAVAILABLE",
+        f"the worker of {device} {why} and was replaced; ask again, or set max_restarts to have runs start again "
+        f"by themselves",
+        "WORKER_LOST",
+        {"device": device},
+    )

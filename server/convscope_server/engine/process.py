@@ -1,0 +1,108 @@
+"""One worker process, as its engine sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from convscope_server.engine.messages import Command, Report, Shutdown
+from convscope_server.engine.options import WorkerOptions
+from convscope_server.engine.pipe import HEADER_BYTES, body_length, decode_report, frame
+
+__all__ = ["WorkerProcess"]
+
+_PATIENCE = 5.0
+
+
+class WorkerProcess:
+    """A spawned Python that has torch, at the other end of a socket pair. It ends when this side does."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def spawn(cls, options: WorkerOptions, device: str) -> WorkerProcess:
+        """Start a worker for a device ("" lets it choose). Where it is cancelled, the worker finds nobody and ends."""
+        ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as undo, theirs:
+            undo.callback(ours.close)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "convscope_server.worker"),
+                *("--fd", str(theirs.fileno()), "--device", device),
+                *("--options", msgspec.json.encode(options).decode()),
+                *(
+                    "--log-level",
+                    logging.getLevelName(logging.getLogger("convscope_server").getEffectiveLevel()),
+                ),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+            reader, writer = await asyncio.open_connection(sock=ours)
+            undo.pop_all()
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def post(self, command: Command) -> None:
+        """Send a command."""
+        if not self._writer.is_closing():
+            self._writer.write(frame(command))
+
+    async def reports(self) -> AsyncIterator[Report]:
+        """What it says, until it is gone."""
+        # A worker killed amid a message leaves half of one; a reset connection is an end like any other.
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                header = await self._reader.readexactly(HEADER_BYTES)
+                yield decode_report(await self._reader.readexactly(body_length(header)))
+
+    def kill(self) -> None:
+        """End it now."""
+        # Not Process.kill: it polls first, and would reap the child under asyncio's own waiting thread.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+
+    async def ended(self) -> str:
+        """How it ended, in words, once it has hung up; one that lives on without its line is killed."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                code = await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            code = await self._process.wait()
+        self._writer.close()
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"was killed by {signal.Signals(-code).name}"
+        return f"exited with status {code}"
+
+    async def stop(self) -> None:
+        """Ask it to end, then make it."""
+        self.post(Shutdown())
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        self._writer.close()

@@ -1,0 +1,1 @@
+"""Models: where they come from (`sources`), what can be asked for (`registry`), what is on a device (`cache`)."""

@@ -1,0 +1,198 @@
+"""Models in a directory: MODELS_DIR/NAME/model.toml, with weights and labels beside it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from convscope_sdk.errors import TechniqueError
+from convscope_sdk.models import ModelEntry, ModelSource, ModelSpec
+from convscope_server.models.errors import ModelBroken
+from convscope_server.models.seeding import seeded
+from convscope_server.models.sources import timm, torchvision
+from convscope_server.models.sources.labels import read_labels
+from convscope_server.models.sources.manifest import FILE_NAME, Manifest, inside
+from convscope_server.models.sources.reference import RANDOM
+from convscope_server.models.sources.state_dict import load_state_dict, read_state_dict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["FolderSource"]
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+class FolderSource:
+    """Offers every model of a directory under the name of its folder.
+
+    A broken model is listed with its reason and refused when asked for; the others work. Files are read anew at
+    each load, so a model can be mended while the server runs.
+
+    Args:
+        directory: MODELS_DIR. A folder in it may be a link; what a folder holds may not lead out of it.
+        allow_code: Whether a model.toml may name a Python callable, `module:callable`. The module is
+            `module.py` in the model's folder, or one that is installed.
+    """
+
+    name = "folder"
+
+    def __init__(self, directory: Path, *, allow_code: bool = False) -> None:
+        self._directory = directory
+        self._allow_code = allow_code
+
+    def entries(self) -> Iterable[ModelEntry]:
+        """One for each folder with a model.toml; nothing but that file is read."""
+        return tuple(self._entry(folder) for folder in self._folders())
+
+    def spec(self, name: str) -> ModelSpec | None:
+        """How to build it, or None where there is no such folder.
+
+        Raises:
+            ModelBroken: model.toml cannot be used; from `build`, weights that cannot.
+        """
+        folder = self._directory / name
+        if not _NAME.fullmatch(name) or not (folder / FILE_NAME).exists():
+            return None
+        try:
+            manifest = self._manifest(folder)
+            labels = read_labels(inside(folder, manifest.labels)) if manifest.labels else ()
+            return self._spec(name, folder, manifest, labels)
+        except TechniqueError as error:
+            raise _about(name, error) from error
+
+    def _folders(self) -> Iterator[Path]:
+        try:
+            found = sorted(self._directory.iterdir())
+        except OSError:
+            return  # not there yet: models may be put in later
+        yield from (folder for folder in found if (folder / FILE_NAME).exists())
+
+    def _entry(self, folder: Path) -> ModelEntry:
+        try:
+            manifest = self._manifest(folder)
+        except TechniqueError as error:
+            return ModelEntry(folder.name, f"broken: {error.message}")
+        return ModelEntry(folder.name, _description(manifest), manifest.kind)
+
+    def _manifest(self, folder: Path) -> Manifest:
+        if not _NAME.fullmatch(folder.name):
+            raise ModelBroken("a model's folder is named with letters, digits, '.', '_' and '-'; rename it")
+        manifest = Manifest.read(folder)
+        if manifest.library is None and not self._allow_code:
+            raise ModelBroken(
+                f"architecture {manifest.architecture!r} is Python code, which this server does not run for models; "
+                f"trust it with allow_code = true, or use timm:NAME or torchvision:NAME",
+                reason="CODE_NOT_ALLOWED",
+            )
+        return manifest
+
+    def _spec(self, name: str, folder: Path, manifest: Manifest, labels: tuple[str, ...]) -> ModelSpec:
+        def build() -> nn.Module:
+            try:
+                return _build(name, folder, manifest, labels)
+            except TechniqueError as error:
+                raise _about(name, error) from error
+
+        given = manifest.model_dump(
+            include={"input_size", "mean", "std", "interpolation", "crop_fraction"}, exclude_none=True
+        )
+        return replace(
+            _pretraining(manifest),
+            name=name,
+            source=self.name,
+            build=build,
+            kind=manifest.kind,
+            description=_description(manifest),
+            random_weights=False,
+            **given | ({"classes": labels} if labels else {}),
+        )
+
+
+def _about(name: str, error: TechniqueError) -> TechniqueError:
+    """The same refusal, saying which model it is about."""
+    return ModelBroken(
+        f"model {name!r}: {error.message}",
+        reason=error.reason,
+        metadata={**error.metadata, "model": name},
+        violations=error.violations,
+    )
+
+
+def _description(manifest: Manifest) -> str:
+    if manifest.description:
+        return manifest.description
+    return f"{manifest.architecture} with {manifest.weights or 'its own weights'}"
+
+
+def _pretraining(manifest: Manifest) -> ModelSpec:
+    """What the architecture's own library says of preprocessing and labels."""
+    libraries: dict[str, ModelSource] = {"timm": timm.TimmSource(), "torchvision": torchvision.TorchvisionSource()}
+    if manifest.library is None:
+        return ModelSpec(name="", source="", build=_never, classes=())
+    found = libraries[manifest.library].spec(f"{manifest.architecture}?weights={RANDOM}")
+    assert found is not None  # the prefix is its own
+    return found if manifest.kind == "classifier" else replace(found, classes=())
+
+
+def _never() -> nn.Module:
+    raise AssertionError("a template, replaced before anyone builds it")
+
+
+def _build(name: str, folder: Path, manifest: Manifest, labels: tuple[str, ...]) -> nn.Module:
+    architecture = manifest.architecture
+    if manifest.library is None:
+        module = _from_code(name, folder, architecture)
+    else:
+        untrained = timm.untrained if manifest.library == "timm" else torchvision.untrained
+        module = untrained(architecture.partition(":")[2], len(labels) or None)
+    if manifest.weights:
+        state = read_state_dict(inside(folder, manifest.weights))
+        load_state_dict(module, state, file=manifest.weights, architecture=architecture)
+    return module
+
+
+def _from_code(name: str, folder: Path, architecture: str) -> nn.Module:
+    from torch import nn
+
+    module_name, _, callable_name = architecture.partition(":")
+    try:
+        with seeded(name):
+            made = _callable(name, folder, module_name, callable_name)()
+    except TechniqueError:
+        raise
+    except Exception as error:  # the bug of whoever wrote the model's code
+        raise ModelBroken(f"{architecture} failed with {type(error).__name__}: {error}"[:400]) from error
+    if not isinstance(made, nn.Module):
+        raise ModelBroken(f"{architecture} gave {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def _callable(name: str, folder: Path, module_name: str, callable_name: str) -> Callable[[], Any]:
+    beside = folder / f"{module_name}.py"
+    module = _import_file(name, inside(folder, beside.name)) if beside.exists() else _import(module_name)
+    found: Callable[[], Any] = getattr(module, callable_name)
+    return found
+
+
+def _import(module_name: str) -> ModuleType:
+    return importlib.import_module(module_name)
+
+
+def _import_file(name: str, file: Path) -> ModuleType:
+    """The module in a file, under a name of its own: two models may both have a net.py."""
+    unique = f"convscope_model_{name.replace('.', '_').replace('-', '_')}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(unique, file)
+    assert spec is not None  # it is a .py file
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module

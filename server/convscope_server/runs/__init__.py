@@ -1,0 +1,1 @@
+"""What a run is: requests, states, the durable event log, the queue."""

@@ -1,0 +1,1 @@
+"""The only place that has torch: steps runs, hosts plugins, holds models."""

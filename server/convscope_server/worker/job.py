@@ -1,0 +1,143 @@
+"""One live run: from its specification to its terminal event, a step at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from convscope_sdk.events import Event as Yielded
+from convscope_sdk.inprocess import prepare
+from convscope_sdk.isolation import RandomState
+from convscope_server.engine.messages import RunSpec
+from convscope_server.runs.events import Cancelled, CancelReason, Error, Failed, Started
+from convscope_server.worker.faults import fault
+from convscope_server.worker.provenance import provenance
+
+if TYPE_CHECKING:
+    from convscope_sdk.loader import Loaded
+    from convscope_sdk.network import Network
+    from convscope_sdk.run import Run
+    from convscope_server.models.cache import ModelCache
+    from convscope_server.worker.faults import Author
+    from convscope_server.worker.recorder import Recorder
+
+__all__ = ["Job"]
+
+
+class Job:
+    """A run on a device.
+
+    Attributes:
+        attained: Device seconds taken so far.
+        ended: Whether its terminal event has been recorded.
+        network: The network it looks into, once it has one.
+        random: Its random generators, once it has begun.
+        cancel_reason: Set from any thread to have it cancelled at its next step.
+    """
+
+    def __init__(
+        self, spec: RunSpec, loaded: Loaded, author: Author, recorder: Recorder, *, max_image_pixels: int
+    ) -> None:
+        self.spec = spec
+        self.author = author
+        self.attained = 0.0
+        self.ended = False
+        self.network: Network | None = None
+        self.random: RandomState | None = None
+        self.cancel_reason: CancelReason | None = None
+        self._loaded = loaded
+        self._recorder = recorder
+        self._max_image_pixels = max_image_pixels
+        self._run: Run[Any] | None = None
+        self._generator: Iterator[Yielded] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the technique's generator exists."""
+        return self._generator is not None
+
+    @property
+    def stall_seconds(self) -> float:
+        """Longest time one step may take."""
+        return self._loaded.technique.stall_seconds
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the run's deadline has passed."""
+        return self.spec.deadline is not None and time.time() >= self.spec.deadline
+
+    def begin(self, cache: ModelCache, device: str) -> None:
+        """Load the model, read the pictures, check the parameters; everything but the first step.
+
+        Raises:
+            TechniqueError: any of them is refused.
+        """
+        spec = self.spec
+        self._recorder.send(Started(device, spec.attempt))
+        self._loaded.technique.params.parse(spec.params)  # before a model is loaded in vain
+        self.network = cache.acquire(spec.model)
+        self.random = RandomState.seeded(spec.seed, device)
+        prepared = prepare(
+            self._loaded.technique,
+            self.network,
+            spec.image,
+            extra_images=spec.extra_images,
+            seed=spec.seed,
+            params=spec.params,
+            max_pixels=self._max_image_pixels,
+        )
+        if prepared.input is not None:
+            self._recorder.input(prepared.input)
+        for note in prepared.notes:
+            self._recorder.note(note)
+        if self.network.spec.random_weights:
+            self._recorder.note(f"{spec.model} has random weights: nothing in this picture was learned")
+        self._run = prepared.run
+        self._generator = self._loaded.technique.function(prepared.run)
+
+    def step(self) -> bool:
+        """Take one step; False where the technique has ended.
+
+        Raises:
+            BaseException: whatever the technique raises.
+        """
+        assert self._generator is not None
+        try:
+            event = next(self._generator)
+        except StopIteration:
+            return False
+        self._recorder.record(event)
+        return True
+
+    def close(self) -> None:
+        """Close the technique's generator: its `finally` blocks run now.
+
+        Raises:
+            BaseException: whatever they raise.
+        """
+        generator, self._generator = self._generator, None
+        if generator is not None:
+            generator.close()  # type: ignore[attr-defined]  # @technique takes generator functions only
+
+    def succeed(self, device: str) -> None:
+        """Record the end of a run whose technique has ended."""
+        assert self._run is not None
+        assert self.network is not None
+        self.ended = True
+        facts = provenance(self.spec, self._run, self.network, self.author)
+
+        def otherwise(error: BaseException) -> Failed:
+            return Failed(fault(error, self.author, run=self.spec.id, device=device))
+
+        self._recorder.succeed(facts, otherwise)
+
+    def fail(self, error: Error) -> None:
+        """Record the end of a run that failed."""
+        self.ended = True
+        self._recorder.end(Failed(error))
+
+    def cancel(self, reason: CancelReason) -> None:
+        """Record the end of a run that was stopped."""
+        self.ended = True
+        self._recorder.end(Cancelled(reason))

@@ -1,0 +1,50 @@
+"""Everything needed to repeat a run."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convscope_sdk.network import Network
+    from convscope_sdk.run import Run
+    from convscope_server.engine.messages import RunSpec
+    from convscope_server.worker.faults import Author
+
+__all__ = ["provenance"]
+
+_LIBRARIES = ("convscope", "torch", "torchvision", "timm", "numpy", "pillow")
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """Versions of what can change a pixel."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def provenance(spec: RunSpec, run: Run[Any], network: Network, author: Author) -> dict[str, Any]:
+    """What was run, on what, with what: plain JSON values."""
+    return {
+        "model": spec.model,
+        "model_source": network.spec.source,
+        "weights_digest": network.digest,
+        "random_weights": network.spec.random_weights,
+        "technique": author.technique,
+        "package": author.package,
+        "version": author.version,
+        "params": run.params.model_dump(mode="json"),
+        "seed": str(spec.seed),
+        "device": str(network.device),
+        "inputs": dict(spec.input_digests),
+        "input_shape": [int(n) for n in run.image.shape],
+        "libraries": library_versions(),
+        "attempt": spec.attempt,
+    }

@@ -1,0 +1,178 @@
+"""Turns what a technique yields into entries of its run's log, off the thread that drives the device."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from PIL import Image
+
+from convscope_sdk import events as sdk
+from convscope_sdk.render import Renderer, preview_picture
+from convscope_server.engine.messages import Events, PreviewOptions
+from convscope_server.runs.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Note,
+    Prediction,
+    Preview,
+    Progress,
+    Report,
+    Result,
+    Succeeded,
+)
+from convscope_server.worker.encode import preview_artifact, result_artifact
+
+__all__ = ["Recorder"]
+
+_WAITING = 32
+
+
+class Recorder:
+    """The log of one run, written in order by one encoder thread.
+
+    `record` copies what the technique may change after its next step and returns at once; drawing, PNG and hashing
+    happen on the encoder. It waits only where the encoder is far behind.
+    """
+
+    def __init__(self, run: str, previews: PreviewOptions, send: Callable[[Events], None], encoder: Executor) -> None:
+        self._run = run
+        self._previews = previews
+        self._send = send
+        self._encoder = encoder
+        self._room = threading.BoundedSemaphore(_WAITING)
+        self._input: Image.Image | None = None
+        self._renderer = Renderer()
+        self._began = time.monotonic()
+        self._last_preview = -float("inf")
+        self._step = 0
+        self._scores: dict[str, float] = {}
+        self._notes: list[str] = []
+        self._predictions: tuple[Prediction, ...] = ()
+        self._results: dict[str, str] = {}
+        self._failure: BaseException | None = None
+
+    def send(self, *events: Event) -> None:
+        """Put finished entries into the log, after everything recorded before."""
+        self._encoder.submit(self._send, Events(self._run, events))
+
+    def input(self, picture: Image.Image) -> None:
+        """Keep the picture that the network sees: result "input", and the ground of overlays."""
+        self._input = picture
+        self._renderer = Renderer(picture)
+        self._later(self._encode_result, sdk.Image("input", picture, "what the network saw"), 0)
+
+    def record(self, event: object) -> None:
+        """Take over one thing that the technique yielded.
+
+        Raises:
+            TypeError: it is no event.
+            BaseException: what drawing an earlier event raised; the run cannot succeed any more.
+        """
+        if self._failure is not None:
+            raise self._failure
+        match event:
+            case sdk.Progress():
+                self._step = event.step
+                self.send(self._progress(event))
+            case sdk.Preview():
+                self._maybe_preview(event)
+            case sdk.Note():
+                self.note(event.text)
+            case sdk.Scores():
+                self._scores.update({name: float(value) for name, value in event.values.items()})
+            case sdk.Predictions():
+                self._predictions = tuple(Prediction(int(i), str(n), float(p)) for i, n, p in event.items)
+            case sdk.Image() | sdk.Heatmap() | sdk.ImageGrid() | sdk.Tensor() | sdk.Table() | sdk.Text():
+                self._later(self._encode_result, _own(event), self._step)
+            case _:
+                raise TypeError(f"a technique yields events of convscope_sdk, not {type(event).__name__}")
+
+    def note(self, text: str) -> None:
+        """Add a note to the log and to the report, once."""
+        if text not in self._notes:
+            self._notes.append(text)
+            self.send(Note(text))
+
+    def succeed(self, provenance: Mapping[str, Any], otherwise: Callable[[BaseException], Failed]) -> None:
+        """End the log well, or with `otherwise` where something recorded could not be drawn."""
+
+        def end() -> None:
+            if self._failure is not None:
+                self._send(Events(self._run, (otherwise(self._failure),)))
+                return
+            facts = {**provenance, "results": dict(self._results)}
+            report = Report(self._scores, tuple(self._notes), facts, self._predictions)
+            self._send(Events(self._run, (Succeeded(report),)))
+
+        self._encoder.submit(end)
+
+    def end(self, event: Failed | Cancelled) -> None:
+        """End the log."""
+        self.send(event)
+
+    def _progress(self, event: sdk.Progress) -> Progress:
+        eta = None
+        if event.total and event.step:
+            eta = (time.monotonic() - self._began) / event.step * (event.total - event.step)
+        metrics = {name: float(value) for name, value in event.metrics.items()}
+        return Progress(int(event.step), int(event.total), metrics, eta)
+
+    def _maybe_preview(self, event: sdk.Preview) -> None:
+        now = time.monotonic()
+        if self._previews.none or now - self._last_preview < self._previews.min_interval:
+            return
+        self._last_preview = now
+        self._later(self._encode_preview, _own(event), self._step)
+
+    def _later(self, encode: Callable[[Any, int], None], event: Any, step: int) -> None:
+        self._room.acquire()
+
+        def work() -> None:
+            try:
+                if self._failure is None:
+                    encode(event, step)
+            except Exception as error:  # noqa: BLE001 - the technique's picture; told when the run ends
+                self._failure = error
+            finally:
+                self._room.release()
+
+        self._encoder.submit(work)
+
+    def _encode_preview(self, event: sdk.Preview, step: int) -> None:
+        picture = preview_picture(event, self._input)
+        artifact = preview_artifact(picture, self._previews, caption=event.caption, step=step)
+        self._send(Events(self._run, (Preview(artifact),)))
+
+    def _encode_result(self, event: sdk.Result, step: int) -> None:
+        artifacts = [result_artifact(rendered, step=step) for rendered in self._renderer.render(event)]
+        self._results.update({f"{a.kind}:{a.name}": a.digest for a in artifacts})
+        self._send(Events(self._run, tuple(Result(a) for a in artifacts)))
+
+
+def _own(event: Any) -> Any:
+    """The event with arrays of its own, since the technique goes on writing to its buffers."""
+    changes = {}
+    for field in dataclasses.fields(event):
+        value = getattr(event, field.name)
+        if isinstance(value, list | tuple) and value and _is_array(value[0]):
+            changes[field.name] = [_copy(item) for item in value]
+        elif _is_array(value):
+            changes[field.name] = _copy(value)
+    return dataclasses.replace(event, **changes) if changes else event
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") and hasattr(value, "shape")
+
+
+def _copy(value: Any) -> Any:
+    if hasattr(value, "detach"):
+        value = value.detach()
+        return value.clone() if value.device.type == "cpu" else value.cpu()
+    return value.copy()

@@ -1,0 +1,276 @@
+"""The only place where techniques run: one device, one thread, many runs taking turns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from convscope_sdk.isolation import ModeGuard, NetworkGuard
+from convscope_server.engine.messages import (
+    Cancel,
+    Command,
+    DescribeModel,
+    Hello,
+    LoadModel,
+    Models,
+    Ping,
+    Pong,
+    Report,
+    RunSpec,
+    Shutdown,
+    Start,
+    UnloadModel,
+)
+from convscope_server.errors import RequestError
+from convscope_server.runs.events import Error, Failed
+from convscope_server.worker.administration import administer
+from convscope_server.worker.faults import Author, fault, leak
+from convscope_server.worker.job import Job
+from convscope_server.worker.recorder import Recorder
+from convscope_server.worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from convscope_sdk.network import Network
+    from convscope_server.worker.workshop import Workshop
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Steps the runs of one device, least attained device time first.
+
+    Args:
+        workshop: The device with its techniques and models.
+        send: Where reports go; called from several threads.
+        shared: Whether the process has another user (`convscope.embedded`), whose random numbers must not be
+            touched between steps.
+    """
+
+    def __init__(self, workshop: Workshop, send: Callable[[Report], None], *, shared: bool = False) -> None:
+        self._shop = workshop
+        self._send = send
+        self._shared = shared
+        self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._guards: weakref.WeakKeyDictionary[Network, NetworkGuard] = weakref.WeakKeyDictionary()
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="convscope-encoder")
+        self._watchdog = Watchdog(send)
+        self._random_owner: Job | None = None
+        self._loaded: tuple[object, ...] = ()
+
+    def hello(self) -> Hello:
+        """What this worker offers."""
+        return self._shop.hello(os.getpid())
+
+    def post(self, command: Command) -> None:
+        """Take a command, from any thread. A cancel is seen before the next step; a ping is answered at once."""
+        if isinstance(command, Ping):
+            self._send(Pong())
+            return
+        if isinstance(command, Cancel):
+            with self._lock:
+                job = self._jobs.get(command.run)
+            if job is not None:
+                job.cancel_reason = command.reason
+                return
+        self._inbox.put(command)
+
+    def run(self, *, until_idle: bool = False) -> None:
+        """Work until told to shut down, or until nothing is left to do. Torch is used from this thread alone.
+
+        A worker runs once.
+        """
+        modes = ModeGuard(self._shop.device)
+        self._watchdog.start()
+        try:
+            while self._take_commands(wait=not until_idle):
+                job = self._next_job()
+                if job is not None:
+                    self._turn(job, modes)
+        finally:
+            self._watchdog.stop()
+            for job in list(self._jobs.values()):
+                self._close(job)
+            self._encoder.shutdown(wait=True)
+
+    def _take_commands(self, *, wait: bool) -> bool:
+        """Carry out what lies in the inbox, waiting while there is nothing else to do; False to stop."""
+        while True:
+            try:
+                command = self._inbox.get(block=wait and not self._jobs)
+            except queue.Empty:
+                return wait or bool(self._jobs)
+            if isinstance(command, Shutdown):
+                return False
+            self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Start(spec):
+                self._admit(spec)
+            case LoadModel() | UnloadModel() | DescribeModel():
+                self._send(administer(self._shop, command))
+                self._report_models()
+            case Cancel(run):
+                logger.debug("cancel of %s came after its end", run)
+
+    def _admit(self, spec: RunSpec) -> None:
+        recorder = Recorder(spec.id, spec.previews, self._send, self._encoder)
+        loaded = self._shop.techniques.get(spec.technique)
+        if loaded is None:
+            refusal = RequestError.unknown("technique", spec.technique, self._shop.techniques)
+            recorder.end(Failed(refusal.error))
+            return
+        author = Author(spec.technique, loaded.package, loaded.version)
+        job = Job(spec, loaded, author, recorder, max_image_pixels=self._shop.options.max_image_pixels)
+        with self._lock:
+            self._jobs[spec.id] = job
+
+    def _next_job(self) -> Job | None:
+        return min(self._jobs.values(), key=lambda job: job.attained, default=None)
+
+    def _turn(self, job: Job, modes: ModeGuard) -> None:
+        """One step of one run, and everything that must hold after it."""
+        if job.cancel_reason is not None:
+            self._stop(job, modes, lambda: job.cancel(job.cancel_reason or "requested"))
+        elif job.overdue:
+            self._stop(job, modes, lambda: job.fail(_overdue(job)))
+        else:
+            began = time.perf_counter()
+            self._step(job, modes)
+            job.attained += time.perf_counter() - began
+        if job.ended:
+            self._forget(job)
+
+    def _step(self, job: Job, modes: ModeGuard) -> None:
+        try:
+            with self._watchdog.watching(job.spec.id, self._stall_seconds(job)):
+                goes_on = self._advance(job)
+        except BaseException as error:  # noqa: BLE001 - a plugin's exception, SystemExit included, ends its run only
+            self._fail(job, error, modes)
+            return
+        if leaks := self._leaks(job, modes, thorough=not goes_on):
+            self._finish(job, lambda: job.fail(leak(job.author, leaks)))
+            self._mend(job, modes)
+        elif not goes_on:
+            self._finish(job, lambda: job.succeed(str(self._shop.device)))
+
+    def _advance(self, job: Job) -> bool:
+        """Begin the run, or take its next step, with its own random numbers; False at its end."""
+        if not job.begun:
+            job.begin(self._shop.cache, str(self._shop.device))
+            self._guard(job)
+            self._report_models()
+            return True
+        assert job.random is not None
+        if self._shared:
+            with job.random.swapped_in():
+                return job.step()
+        if self._random_owner is not job:
+            if self._random_owner is not None and self._random_owner.random is not None:
+                self._random_owner.random.capture()
+            job.random.install()
+            self._random_owner = job
+        return job.step()
+
+    def _stop(self, job: Job, modes: ModeGuard, record: Callable[[], None]) -> None:
+        """End a run that its technique did not end, and clean up after it if its `finally` blocks did not."""
+        self._finish(job, record)
+        if leaks := self._leaks(job, modes, thorough=True):
+            logger.warning("run %s: %s left %s when it was closed", job.spec.id, job.author, ", ".join(leaks))
+            self._mend(job, modes)
+
+    def _fail(self, job: Job, error: BaseException, modes: ModeGuard) -> None:
+        found = fault(error, job.author, run=job.spec.id, device=str(self._shop.device))
+        self._finish(job, lambda: job.fail(found))
+        self._mend(job, modes)
+
+    def _finish(self, job: Job, record: Callable[[], None]) -> None:
+        """Close the generator, then record the end."""
+        if (error := self._close(job)) is not None:
+            job.fail(fault(error, job.author, run=job.spec.id, device=str(self._shop.device)))
+        else:
+            record()
+
+    def _close(self, job: Job) -> BaseException | None:
+        try:
+            with self._watchdog.watching(job.spec.id, self._stall_seconds(job)):
+                job.close()
+        except BaseException as error:  # noqa: BLE001 - the technique's own clean-up code
+            return error
+        return None
+
+    def _leaks(self, job: Job, modes: ModeGuard, *, thorough: bool) -> list[str]:
+        leaks = modes.leaks()
+        # A function mode that leaked would run inside every look at a tensor: first it must go.
+        if leaks or job.network is None:
+            return leaks
+        guard = self._guard(job)
+        leaks += guard.leaks()
+        if not leaks and (thorough or self._must_look_closely(job)) and guard.values_changed():
+            leaks.append("parameter values")
+        return leaks
+
+    def _must_look_closely(self, job: Job) -> bool:
+        """Whether a write that counters miss could reach another run before this one ends."""
+        return job.author.package != "convscope" and any(
+            other is not job and other.network is job.network for other in self._jobs.values()
+        )
+
+    def _mend(self, job: Job, modes: ModeGuard) -> None:
+        """Put modes and network back as they were, from the model's source where values were written."""
+        modes.restore()
+        if job.network is None:
+            return
+        guard = self._guard(job)
+        if guard.leaks() or guard.values_changed():
+            guard.restore()
+        if guard.values_changed() or guard.leaks():
+            self._shop.cache.reload(job.spec.model)
+            guard.accept_values()
+
+    def _guard(self, job: Job) -> NetworkGuard:
+        assert job.network is not None
+        guard = self._guards.get(job.network)
+        if guard is None:
+            guard = self._guards[job.network] = NetworkGuard(job.network.module)
+        return guard
+
+    def _forget(self, job: Job) -> None:
+        with self._lock:
+            del self._jobs[job.spec.id]
+        if self._random_owner is job:
+            self._random_owner = None
+        if job.network is not None:
+            job.network = None
+            self._shop.cache.release(job.spec.model)
+            self._report_models()
+
+    def _report_models(self) -> None:
+        loaded = self._shop.cache.loaded()
+        if loaded != self._loaded:
+            self._loaded = loaded
+            self._send(Models(loaded))
+
+    def _stall_seconds(self, job: Job) -> float:
+        limit = self._shop.options.stall_seconds or job.stall_seconds
+        # Loading a model is the server's own step, not the technique's.
+        return limit if job.begun else max(limit, self._shop.options.start_seconds)
+
+
+def _overdue(job: Job) -> Error:
+    return Error(
+        "DEADLINE_EXCEEDED",
+        f"the run's deadline passed after {job.attained:.1f} s on the device; ask for a later one, or for less",
+        "RUN_DEADLINE_EXCEEDED",
+    )

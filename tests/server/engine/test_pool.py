@@ -1,0 +1,139 @@
+"""What an engine keeps about its workers, with workers that only listen."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from convscope_server.engine.messages import (
+    Cancel,
+    Command,
+    Events,
+    Hello,
+    LoadedModel,
+    LoadModel,
+    Models,
+    Reply,
+    RunSpec,
+    Start,
+    TechniqueInfo,
+    UnloadModel,
+)
+from convscope_server.engine.pool import Seat, WorkerPool, worker_lost
+from convscope_server.errors import RequestError
+from convscope_server.runs.events import Error, Started, Succeeded
+from convscope_server.runs.events import Report as RunReport
+from support.listening import Listening
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.heard: list[Command] = []
+
+    def post(self, command: Command) -> None:
+        self.heard.append(command)
+
+
+class Pool(WorkerPool):
+    def __init__(self, devices: tuple[str, ...], max_live_runs: int = 2) -> None:
+        super().__init__(max_live_runs)
+        self._listener = self.heard = Listening()
+        self.seats = self._take_seats(devices)
+        self.ears = [Ear() for _ in devices]
+        for seat, ear in zip(self.seats, self.ears, strict=True):
+            self.seat_worker(seat, ear, Hello(seat.device, 1, (TechniqueInfo("t", "s", "{}"),), (), ()))
+
+
+def spec(run: str, model: str = "m") -> RunSpec:
+    return RunSpec(run, "t", model, {})
+
+
+def started(pool: Pool) -> list[list[str]]:
+    return [[c.spec.id for c in ear.heard if isinstance(c, Start)] for ear in pool.ears]
+
+
+async def test_runs_go_where_their_model_is_and_else_where_least_is_done() -> None:
+    pool = Pool(("a", "b"), max_live_runs=3)
+    pool.handle(pool.seats[1], Models((LoadedModel("m", 1),)))
+    assert pool.try_start(spec("1"))
+    assert pool.try_start(spec("2"))
+    assert pool.try_start(spec("3", model="other"))
+    assert started(pool) == [["3"], ["1", "2"]]
+
+
+async def test_a_full_engine_says_so_and_has_room_again_when_a_run_ends() -> None:
+    pool = Pool(("a",))
+    assert [pool.try_start(spec(run)) for run in "123"] == [True, True, False]
+    rooms = pool.heard.rooms
+    pool.handle(pool.seats[0], Events("1", (Succeeded(RunReport()),)))
+    assert pool.heard.rooms == rooms + 1
+    assert pool.try_start(spec("3"))
+
+
+async def test_a_lost_worker_tells_of_each_of_its_runs_once_and_whether_it_had_begun() -> None:
+    pool = Pool(("a",), max_live_runs=3)
+    for run in "123":
+        pool.try_start(spec(run))
+    pool.handle(pool.seats[0], Events("1", (Started("a"),)))
+    pool.handle(pool.seats[0], Events("2", (Started("a"), Succeeded(RunReport()))))
+    stalled = Error("DEADLINE_EXCEEDED", "took too long", "STEP_STALLED")
+    pool.empty_seat(pool.seats[0], worker_lost("a", "was killed"), culprit=("1", stalled))
+    assert pool.heard.lost == {"1": (True, stalled), "3": (False, worker_lost("a", "was killed"))}
+    assert not pool.ready
+    assert not pool.try_start(spec("4"))
+    assert not pool.cancel("1", "requested")
+
+
+async def test_events_of_a_run_that_the_worker_has_not_got_are_dropped() -> None:
+    pool = Pool(("a",))
+    pool.handle(pool.seats[0], Events("ghost", (Succeeded(RunReport()),)))
+    assert "ghost" not in pool.heard.logs
+
+
+async def test_cancel_reaches_the_worker_that_has_the_run() -> None:
+    pool = Pool(("a", "b"))
+    pool.try_start(spec("1"))
+    assert pool.cancel("1", "draining")
+    assert pool.ears[0].heard[-1] == Cancel("1", "draining")
+    assert not pool.cancel("2", "requested")
+
+
+async def test_replies_find_their_questions_and_errors_are_raised() -> None:
+    pool = Pool(("a", "b"))
+    loading = asyncio.create_task(pool.load_model("m", "b"))
+    await asyncio.sleep(0)
+    command = pool.ears[1].heard[-1]
+    assert isinstance(command, LoadModel)
+    pool.handle(pool.seats[1], Reply(command.request, loaded=LoadedModel("m", 5)))
+    assert await loading == ("b", LoadedModel("m", 5))
+
+    unloading = asyncio.create_task(pool.unload_model("m", "b"))
+    await asyncio.sleep(0)
+    command = pool.ears[1].heard[-1]
+    assert isinstance(command, UnloadModel)
+    pool.handle(pool.seats[1], Reply(command.request, error=Error("FAILED_PRECONDITION", "in use", "MODEL_IN_USE")))
+    with pytest.raises(RequestError, match="in use"):
+        await unloading
+
+
+async def test_questions_to_a_worker_that_dies_are_answered_with_its_loss() -> None:
+    pool = Pool(("a",))
+    asking = asyncio.create_task(pool.describe_model("m"))
+    await asyncio.sleep(0)
+    pool.empty_seat(pool.seats[0], worker_lost("a", "was killed by SIGKILL"))
+    with pytest.raises(RequestError, match="SIGKILL"):
+        await asking
+    with pytest.raises(RequestError, match="no worker is ready"):
+        await pool.describe_model("m")
+
+
+async def test_an_unknown_device_is_refused_with_near_names() -> None:
+    with pytest.raises(RequestError, match="did you mean 'cuda:0'"):
+        await Pool(("cuda:0",)).load_model("m", "cuda:9")
+
+
+async def test_a_seat_without_worker_is_starting() -> None:
+    pool = Pool(("a",))
+    pool._seats.append(Seat("b"))
+    assert [(d.name, d.state) for d in pool.devices()] == [("a", "ready"), ("b", "starting")]
