@@ -71,7 +71,7 @@ def _build(name: str) -> nn.Module:
     if name == "convnext_atto":
         import timm
 
-        return cast("nn.Module", timm.create_model(name, pretrained=False))
+        return timm.create_model(name, pretrained=False)
     from torchvision import models
 
     extra = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}

@@ -1,0 +1,150 @@
+"""The way of a waiting run onto the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from convscope_server.engine.engine import Engine
+from convscope_server.engine.messages import RunSpec
+from convscope_server.errors import RequestError
+from convscope_server.images.content import ContentStore
+from convscope_server.runs.events import Error
+from convscope_server.runs.live import LiveRun
+from convscope_server.runs.queue import RunQueue
+
+__all__ = ["Dispatcher"]
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Starts waiting runs in their order whenever the engine has room, and fails those whose deadline passes first.
+
+    Args:
+        engine: Where runs go.
+        content: Where their images are, read just before the start.
+        fail: Ends a run that cannot be started.
+    """
+
+    def __init__(self, engine: Engine, content: ContentStore, fail: Callable[[LiveRun, Error], None]) -> None:
+        self._engine = engine
+        self._content = content
+        self._fail = fail
+        self._queue = RunQueue()
+        self._wake = asyncio.Event()
+        self._ready: tuple[LiveRun, RunSpec] | None = None  # the head, images in memory, waiting for room
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def push(self, live: LiveRun, *, front: bool = False) -> None:
+        """Let a run wait for its turn; `front`: before all others."""
+        if front:
+            self._queue.push_front(live)
+        else:
+            self._queue.push(live)
+        self._watch_deadline(live)
+        self.wake()
+
+    def remove(self, live: LiveRun) -> bool:
+        """Take a run out; False where it does not wait."""
+        live.stop_deadline_timer()
+        if self._ready is not None and self._ready[0] is live:
+            self._ready = None
+        removed = self._queue.remove(live)
+        if removed:
+            self.wake()  # another one is the head now
+        return removed
+
+    def wake(self) -> None:
+        """There may be room, or a run whose turn it is."""
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Start runs until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while (live := self._queue.head) is not None:
+                spec = await self._prepared(live)
+                if spec is None or self._queue.head is not live:
+                    continue  # it failed, was cancelled or overtaken meanwhile
+                self._ready = (live, spec)
+                if not self._start(live, spec):
+                    break
+                self._ready = None
+
+    def _start(self, live: LiveRun, spec: RunSpec) -> bool:
+        """Move the head to the engine, or end it where the engine breaks; False where there is no room."""
+        self._queue.remove(live)
+        live.stop_deadline_timer()
+        live.on_engine = True  # before the call: an engine may tell of events while it starts a run
+        try:
+            if self._engine.try_start(spec):
+                return True
+        except Exception as error:  # noqa: BLE001 - the engine's bug: it must not stop all other runs
+            self._fail_broken(live, error)
+            return True
+        live.on_engine = False
+        self._queue.push_front(live)
+        self._watch_deadline(live)
+        return False
+
+    def _fail_broken(self, live: LiveRun, error: Exception) -> None:
+        live.on_engine = False
+        reference = f"start-{live.id}"
+        _log.error("%s: the engine broke", reference, exc_info=error)
+        message = f"the engine could not start the run; the server's log has the cause under {reference}"
+        self._fail(live, Error("INTERNAL", message, "ENGINE_BROKEN", {"reference": reference}))
+
+    async def _prepared(self, live: LiveRun) -> RunSpec | None:
+        """What the engine needs; None where an image cannot be had, which ends the run."""
+        if self._ready is not None and self._ready[0] is live:
+            return self._ready[1]
+        try:
+            images = {role: await self._content.get(digest) for role, digest in live.request.inputs.items()}
+        except RequestError as refusal:
+            error = refusal.error
+        except OSError:  # the disk's, or the blob server's
+            _log.exception("run %s: cannot read its images", live.id)
+            message = "the server cannot read its content store now; try again later"
+            error = Error("UNAVAILABLE", message, "CONTENT_UNREADABLE")
+        else:
+            return _spec(live, images)
+        if self.remove(live):
+            self._fail(live, error)
+        return None
+
+    def _watch_deadline(self, live: LiveRun) -> None:
+        if live.deadline is not None:
+            live.stop_deadline_timer()
+            loop = asyncio.get_running_loop()
+            live.deadline_timer = loop.call_later(live.deadline - time.time(), self._expire, live)
+
+    def _expire(self, live: LiveRun) -> None:
+        if self.remove(live):
+            message = (
+                f"the run waited {live.request.deadline_seconds:g} s for a device, its whole deadline; "
+                "give it longer or try when the server is less busy"
+            )
+            self._fail(live, Error("DEADLINE_EXCEEDED", message, "DEADLINE_EXCEEDED"))
+
+
+def _spec(live: LiveRun, images: dict[str, bytes]) -> RunSpec:
+    request = live.request
+    return RunSpec(
+        id=live.id,
+        technique=request.technique,
+        model=request.model,
+        params=request.params,
+        seed=request.seed,
+        image=images.pop("image", None),
+        extra_images=images,
+        input_digests=request.inputs,
+        previews=request.previews,
+        deadline=live.deadline,
+        attempt=live.attempt,
+    )

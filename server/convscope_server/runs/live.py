@@ -1,0 +1,67 @@
+"""A run that has not ended."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from convscope_server.runs.appender import Appender
+from convscope_server.runs.events import CancelReason
+from convscope_server.runs.log import RunLog
+from convscope_server.runs.run import RunRequest
+
+__all__ = ["LiveRun"]
+
+
+@dataclass(slots=True, eq=False)
+class LiveRun:
+    """What the service knows of a live run beyond what is stored.
+
+    Attributes:
+        attempt: Number of the start that is coming or under way, from 1.
+        on_engine: Whether the engine has it.
+        cancelling: Why it is being cancelled, once it is.
+        lost_early: How often its worker was lost before it had begun.
+        watchers: Who reads its log now.
+    """
+
+    id: str
+    request: RunRequest
+    create_time: float
+    log: RunLog
+    appender: Appender
+    attempt: int = 1
+    on_engine: bool = False
+    cancelling: CancelReason | None = None
+    lost_early: int = 0
+    watchers: int = 0
+    deadline_timer: asyncio.TimerHandle | None = None
+    disconnect_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """Unix time after which it fails, or None."""
+        seconds = self.request.deadline_seconds
+        return None if seconds is None else self.create_time + seconds
+
+    @property
+    def ending(self) -> bool:
+        """Whether its terminal event is stored or on its way into the store."""
+        return self.appender.ending
+
+    def stop_timers(self) -> None:
+        """Let nothing happen to it by itself any more."""
+        self.stop_deadline_timer()
+        self.stop_disconnect_timer()
+
+    def stop_deadline_timer(self) -> None:
+        """It does not wait in the queue any more."""
+        if self.deadline_timer is not None:
+            self.deadline_timer.cancel()
+            self.deadline_timer = None
+
+    def stop_disconnect_timer(self) -> None:
+        """Somebody watches it, or nobody needs to."""
+        if self.disconnect_timer is not None:
+            self.disconnect_timer.cancel()
+            self.disconnect_timer = None

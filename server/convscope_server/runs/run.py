@@ -1,0 +1,111 @@
+"""What a run is: the request, the record, and the entries of its log as a watcher gets them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from convscope_server.engine.messages import PreviewOptions
+from convscope_server.runs.events import Error, Event, Failed, Started, Succeeded, is_terminal
+
+__all__ = [
+    "Gap",
+    "LoggedEvent",
+    "RunFilter",
+    "RunRecord",
+    "RunRequest",
+    "RunState",
+    "fingerprint",
+    "state_after",
+]
+
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was asked for, images by digest.
+
+    Attributes:
+        extra_images: Digests ("sha256:…") by role.
+        request_id: Makes the submission repeatable; chosen by the service where it is empty.
+        deadline_seconds: Longest time from submission to the end, or None.
+        on_disconnect: Whether the run is cancelled once nobody has watched it for the grace period.
+        max_restarts: How often it may start again from the beginning when its worker is lost.
+    """
+
+    technique: str
+    model: str
+    params: dict[str, Any] = {}
+    image: str | None = None
+    extra_images: dict[str, str] = {}
+    seed: int = 0
+    request_id: str = ""
+    previews: PreviewOptions = PreviewOptions()
+    deadline_seconds: float | None = None
+    on_disconnect: Literal["cancel", "detach"] = "detach"
+    labels: dict[str, str] = {}
+    max_restarts: int = 0
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests by role, "image" being the primary picture."""
+        primary = {"image": self.image} if self.image else {}
+        return {**self.extra_images, **primary}
+
+
+class RunRecord(msgspec.Struct, frozen=True):
+    """A run as the store has it now. `id` is 32 hexadecimal digits; times are Unix seconds."""
+
+    id: str
+    state: RunState
+    request: RunRequest
+    create_time: float
+    start_time: float | None = None
+    end_time: float | None = None
+    last_sequence: int = 0
+    error: Error | None = None
+
+
+class LoggedEvent(msgspec.Struct, frozen=True):
+    """A stored entry of a run's log; sequences are 1, 2, 3, … without holes, `time` is Unix seconds."""
+
+    run: str
+    sequence: int
+    time: float
+    event: Event
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Stands for the entries `first` to `last`, both inclusive, that a watcher was not sent."""
+
+    run: str
+    first: int
+    last: int
+
+
+class RunFilter(msgspec.Struct, frozen=True):
+    """Which runs to list: those that agree with every field that is set, and have all of the labels."""
+
+    state: RunState | None = None
+    technique: str = ""
+    model: str = ""
+    labels: dict[str, str] = {}
+
+
+def fingerprint(request: RunRequest) -> str:
+    """The hexadecimal digest that two requests share where they differ in nothing but `request_id`."""
+    anonymous = msgspec.structs.replace(request, request_id="")
+    return hashlib.sha256(msgspec.msgpack.encode(anonymous, order="deterministic")).hexdigest()
+
+
+def state_after(event: Event) -> RunState | None:
+    """The state that an entry brings its run to, or None where it changes nothing."""
+    if isinstance(event, Started):
+        return "running"
+    if not is_terminal(event):
+        return None
+    if isinstance(event, Succeeded):
+        return "succeeded"
+    return "failed" if isinstance(event, Failed) else "cancelled"

@@ -1,0 +1,380 @@
+"""Runs: accepted once, stored before they are seen, started in turn, and ended exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from msgspec.structs import replace
+
+from convscope_server.engine.engine import Engine
+from convscope_server.errors import RequestError
+from convscope_server.images.content import ContentStore
+from convscope_server.runs.appender import Appender
+from convscope_server.runs.dispatcher import Dispatcher
+from convscope_server.runs.events import (
+    Accepted,
+    Cancelled,
+    CancelReason,
+    Error,
+    Event,
+    Failed,
+    Queued,
+    is_terminal,
+)
+from convscope_server.runs.live import LiveRun
+from convscope_server.runs.log import RunLog
+from convscope_server.runs.run import Gap, LoggedEvent, RunFilter, RunRecord, RunRequest
+from convscope_server.runs.store import RunPage, RunStore
+from convscope_server.runs.watch import Watcher
+
+__all__ = ["RunLimits", "RunService"]
+
+_MOST_LOST_EARLY = 3
+_CLOSE_PATIENCE = 5.0
+_MOST_ON_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Bounds of the service.
+
+    Attributes:
+        disconnect_grace: Seconds that an unwatched run goes on whose request says on_disconnect = "cancel".
+        max_queued: Most runs that wait at a time.
+        drain_grace: Seconds that live runs get to end by themselves when the server drains.
+        inline_bytes: Largest artifact kept inside its event; larger ones lie in the content store.
+    """
+
+    disconnect_grace: float = 60.0
+    max_queued: int = 1000
+    drain_grace: float = 30.0
+    inline_bytes: int = 1024 * 1024
+
+
+class RunService:
+    """Everything about runs; the listener of its engine. All methods are called on one event loop.
+
+    Args:
+        store: Where runs and events are kept; opened by `start`, closed by `close`.
+        content: Where images and large results are kept.
+        engine: Where runs are made; started by `start`, closed by `close`.
+        limits: Bounds.
+    """
+
+    def __init__(self, store: RunStore, content: ContentStore, engine: Engine, limits: RunLimits | None = None) -> None:
+        self._store = store
+        self._content = content
+        self._engine = engine
+        self._limits = limits or RunLimits()
+        self._live: dict[str, LiveRun] = {}
+        self._dispatcher = Dispatcher(engine, content, self._fail)
+        self._serving: asyncio.Task[None] | None = None
+        self._submissions: set[asyncio.Task[RunRecord]] = set()
+        self._submitting = 0  # of those, how many will wait in the queue
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+        self._closing = False
+
+    async def start(self) -> None:
+        """Start the engine and take up what an earlier server left: each run waits again, or has ended.
+
+        Raises:
+            RequestError: no worker could be started.
+            StoreVersionError: the store was written by another version.
+        """
+        await asyncio.to_thread(self._store.open)
+        await self._content.sweep()
+        await self._engine.start(self)
+        await self._recover()
+        self._serving = asyncio.create_task(self._dispatcher.serve())
+
+    async def close(self) -> None:
+        """Stop now. Live runs stay as they are in the store, for the next server to take up."""
+        self._closing = True
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait({self._serving})
+        await self._until_submitted()
+        await self._engine.close()
+        left = list(self._live.values())
+        await asyncio.gather(*(live.appender.close(patience=_CLOSE_PATIENCE) for live in left))
+        for live in left:
+            live.stop_timers()
+            live.log.close()
+        await asyncio.to_thread(self._store.close)
+
+    async def submit(self, request: RunRequest) -> RunRecord:
+        """Accept a run. Its Accepted and Queued are stored on return; a repeated request id gives the same run.
+
+        Raises:
+            RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED; RESOURCE_EXHAUSTED, QUEUE_FULL with metadata
+                "retry_after_seconds"; UNAVAILABLE, DRAINING.
+        """
+        # Not cut short with its caller: a stored run that nobody queued would wait for the next restart.
+        task = asyncio.create_task(self._submit(request))
+        self._submissions.add(task)
+        task.add_done_callback(self._submitted)
+        return await asyncio.shield(task)
+
+    async def watch(
+        self, run: str, *, after_sequence: int = 0, skip_previews: bool = False, every_preview: bool = False
+    ) -> AsyncGenerator[LoggedEvent | Gap, None]:
+        """A run's log after a sequence, followed to its terminal event; see `runs.watch` for slow watchers.
+
+        Closing the generator ends the watching, which counts for on_disconnect = "cancel".
+
+        Raises:
+            RequestError: NOT_FOUND, RUN_NOT_FOUND; UNAVAILABLE, SERVER_CLOSED.
+        """
+        live = await self._find(run)
+        log = live.log if live is not None else await self._log_of_ended(run)
+        watcher = Watcher(
+            log, self._store, after=after_sequence, skip_previews=skip_previews, every_preview=every_preview
+        )
+        self._enter(live)
+        try:
+            async with aclosing(watcher.items()) as items:
+                async for item in items:
+                    yield item
+        finally:
+            self._leave(live)
+
+    async def get(self, run: str) -> RunRecord:
+        """A run as it is stored now.
+
+        Raises:
+            RequestError: NOT_FOUND, RUN_NOT_FOUND.
+        """
+        return await self._store.get(run)
+
+    async def list(self, where: RunFilter, *, page_size: int = 50, page_token: str = "") -> RunPage:
+        """A page of at most `page_size` (0: 50, at most 1,000) runs, newest first, and the next page's token or "".
+
+        Runs that come while somebody pages appear on none of the later pages, and none is left out or comes twice.
+
+        Raises:
+            RequestError: INVALID_ARGUMENT, PAGE_TOKEN_INVALID or PAGE_SIZE_INVALID.
+        """
+        if page_size < 0:
+            raise RequestError.invalid("PAGE_SIZE_INVALID", [("page_size", f"{page_size} is below 0")])
+        size = min(page_size or 50, _MOST_ON_PAGE)
+        return await self._store.page(where, page_size=size, page_token=page_token)
+
+    async def cancel(self, run: str) -> RunRecord:
+        """Ask a run to end at its next step; one that waits ends now, one that has ended is given as it is.
+
+        Raises:
+            RequestError: NOT_FOUND, RUN_NOT_FOUND.
+        """
+        live = await self._find(run)
+        if live is not None:
+            self._cancel(live, "requested")
+            if live.ending:
+                await live.log.until_end()
+        return await self._store.get(run)
+
+    async def delete(self, run: str) -> None:
+        """Forget an ended run, its events, and the blobs that it made and nothing else refers to.
+
+        Raises:
+            RequestError: NOT_FOUND, RUN_NOT_FOUND; FAILED_PRECONDITION, RUN_ALIVE.
+        """
+        if await self._find(run) is not None:
+            raise RequestError.of(
+                "FAILED_PRECONDITION",
+                "RUN_ALIVE",
+                f"run {run} has not ended; cancel it, or wait for its end",
+                metadata={"run": run},
+            )
+        for digest in await self._store.delete(run):
+            await self._content.delete(digest)
+
+    async def drain(self, grace: float | None = None) -> None:
+        """Refuse new runs, let live ones end for `grace` seconds (default: the limit's), then cancel the rest.
+
+        Returns when all have ended.
+        """
+        self._draining = True
+        await self._until_submitted()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.drain_grace if grace is None else grace):
+                await self._idle.wait()
+        for live in list(self._live.values()):
+            self._cancel(live, "draining")
+        await self._idle.wait()
+
+    def run_events(self, run: str, events: Sequence[Event]) -> None:
+        """Entries for a run's log; those of a run that has ended are dropped."""
+        live = self._live.get(run)
+        if live is None or self._closing:
+            return
+        if any(is_terminal(event) for event in events):
+            live.on_engine = False
+            live.stop_timers()
+        live.appender.put(events)
+
+    def run_lost(self, run: str, *, started: bool, error: Error) -> None:
+        """Start the run again where it had not begun or may restart; else it has failed."""
+        live = self._live.get(run)
+        if live is None or live.ending or self._closing:
+            return
+        live.on_engine = False
+        if live.cancelling is not None:
+            self._end(live, Cancelled(live.cancelling))
+        elif self._may_start_again(live, started=started):
+            self._dispatcher.push(live, front=True)
+        else:
+            self._fail(live, error)
+
+    def room_changed(self) -> None:
+        """Try to start the run whose turn it is."""
+        self._dispatcher.wake()
+
+    async def _submit(self, request: RunRequest) -> RunRecord:
+        if not request.request_id:
+            request = replace(request, request_id=str(uuid.uuid4()))
+        waiting = len(self._dispatcher) + self._submitting
+        refusal = self._refusal(waiting)
+        if refusal is not None:
+            earlier = await self._store.find(request)
+            if earlier is None:
+                raise refusal
+            return earlier
+        now = time.time()
+        run = uuid.uuid4().hex
+        first: tuple[Event, ...] = (Accepted(request.request_id), Queued(waiting))
+        entries = [LoggedEvent(run, i, now, event) for i, event in enumerate(first, start=1)]
+        new = RunRecord(run, "queued", request, now, last_sequence=len(entries))
+        self._submitting += 1
+        try:
+            record, created = await self._store.insert(new, entries)
+        finally:
+            self._submitting -= 1
+        if created:
+            log = RunLog(run)
+            log.publish(entries)
+            self._dispatcher.push(self._come_alive(record, log))
+        return record
+
+    def _refusal(self, waiting: int) -> RequestError | None:
+        if self._draining or self._closing:
+            message = "the server is shutting down and takes no new runs; try again once it is back"
+            return RequestError.of("UNAVAILABLE", "DRAINING", message)
+        if waiting < self._limits.max_queued:
+            return None
+        return RequestError.of(
+            "RESOURCE_EXHAUSTED",
+            "QUEUE_FULL",
+            f"{waiting} runs wait already, the most that this server lets wait; try again later",
+            metadata={"retry_after_seconds": "5"},
+        )
+
+    def _submitted(self, task: asyncio.Task[RunRecord]) -> None:
+        self._submissions.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: the caller may be gone
+
+    def _come_alive(self, record: RunRecord, log: RunLog) -> LiveRun:
+        appender = Appender(
+            log,
+            self._store,
+            self._content,
+            inline_bytes=self._limits.inline_bytes,
+            on_end=partial(self._ended, record.id),
+        )
+        live = LiveRun(record.id, record.request, record.create_time, log, appender)
+        self._live[record.id] = live
+        self._idle.clear()
+        self._watch_disconnect(live)
+        return live
+
+    async def _recover(self) -> None:
+        """Runs that an earlier server left wait again in their order; those that had begun only if they may restart."""
+        failing: list[LiveRun] = []
+        for record, attempts in await self._store.alive():
+            newest = await self._store.newest(record.id) if record.state == "running" else (0, 0)
+            live = self._come_alive(record, RunLog(record.id, last=record.last_sequence, newest=newest))
+            live.attempt = max(attempts, 1)
+            if self._may_start_again(live, started=record.state == "running"):
+                self._dispatcher.push(live)
+            else:
+                self._fail(live, _restarted())
+                failing.append(live)
+        for live in failing:
+            await live.log.until_end()
+
+    def _may_start_again(self, live: LiveRun, *, started: bool) -> bool:
+        if not started:
+            live.lost_early += 1
+            return live.lost_early <= _MOST_LOST_EARLY  # one that kills every worker before it begins
+        live.attempt += 1
+        return live.attempt <= 1 + live.request.max_restarts
+
+    def _cancel(self, live: LiveRun, reason: CancelReason) -> None:
+        if live.ending or live.cancelling is not None:
+            return
+        live.cancelling = reason
+        live.stop_disconnect_timer()
+        self._dispatcher.remove(live)
+        # Where the engine has it no more, and told nothing, nobody else would ever end the run.
+        if not (live.on_engine and self._engine.cancel(live.id, reason)):
+            self._end(live, Cancelled(reason))
+
+    def _fail(self, live: LiveRun, error: Error) -> None:
+        self._end(live, Failed(error))
+
+    def _end(self, live: LiveRun, event: Cancelled | Failed) -> None:
+        """End a run that no worker will end."""
+        if not live.ending:
+            live.on_engine = False
+            live.stop_timers()
+            live.appender.put([event])
+
+    def _ended(self, run: str) -> None:
+        """The terminal event is stored."""
+        live = self._live.pop(run)
+        live.stop_timers()
+        if live.on_engine:  # ended from this side: a result could not be kept
+            self._engine.cancel(run, "requested")
+        if not self._live:
+            self._idle.set()
+
+    async def _log_of_ended(self, run: str) -> RunLog:
+        record = await self._store.get(run)
+        return RunLog(run, last=record.last_sequence, ended=True)
+
+    async def _find(self, run: str) -> LiveRun | None:
+        """The run where it is alive, even if its submission has been stored and not been noticed yet."""
+        if run not in self._live:
+            await self._until_submitted()
+        return self._live.get(run)
+
+    async def _until_submitted(self) -> None:
+        await asyncio.gather(*self._submissions, return_exceptions=True)
+
+    def _enter(self, live: LiveRun | None) -> None:
+        if live is not None:
+            live.watchers += 1
+            live.stop_disconnect_timer()
+
+    def _leave(self, live: LiveRun | None) -> None:
+        if live is not None:
+            live.watchers -= 1
+            self._watch_disconnect(live)
+
+    def _watch_disconnect(self, live: LiveRun) -> None:
+        if live.request.on_disconnect == "cancel" and not live.watchers and not live.ending:
+            loop = asyncio.get_running_loop()
+            live.disconnect_timer = loop.call_later(self._limits.disconnect_grace, self._cancel, live, "disconnected")
+
+
+def _restarted() -> Error:
+    message = "the server was restarted while the run was on a device; submit it again, or allow max_restarts"
+    return Error("UNAVAILABLE", message, "SERVER_RESTARTED")

@@ -1,0 +1,329 @@
+"""Runs and their events in a database."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, func, insert, not_, or_, select, update
+
+from convscope_server.errors import RequestError
+from convscope_server.runs import schema
+from convscope_server.runs.events import Error, Event, Failed, Preview, Result, Started, is_terminal
+from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint, state_after
+from convscope_server.runs.schema import contents, events, labels, runs
+from convscope_server.runs.skips import Skips
+from convscope_server.runs.writer import Writer
+
+__all__ = ["RunPage", "RunStore"]
+
+T = TypeVar("T")
+
+RunPage = tuple[list[RunRecord], str]
+
+_SKIPPABLE = ("preview", "progress")
+_encode = msgspec.msgpack.Encoder().encode
+_decode_event = msgspec.msgpack.Decoder(Event).decode
+_decode_request = msgspec.msgpack.Decoder(RunRequest).decode
+_decode_error = msgspec.msgpack.Decoder(Error).decode
+
+
+class RunStore:
+    """Runs and events, in SQLite ("sqlite:///runs.db", "sqlite://" in memory) or another database by SQLAlchemy URL.
+
+    Whatever was awaited is committed. Writes go through one thread, which commits those that wait together.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._in_memory = schema.is_in_memory(url)
+        self._database = schema.open_database(url)
+        # An in-memory database is one connection, which threads must take in turn.
+        self._guard: AbstractContextManager[Any] = threading.Lock() if self._in_memory else nullcontext()
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="run-store-reader")
+        self._writer: Writer | None = None
+
+    def open(self) -> None:
+        """Connect, and make the tables that are missing. Blocks.
+
+        Raises:
+            StoreVersionError: the tables are another version's.
+        """
+        schema.make_tables(self._database)
+        self._writer = Writer(self._database, self._guard)
+
+    def close(self) -> None:
+        """Finish what was asked for and disconnect. Blocks."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._readers.shutdown()
+        self._database.dispose()
+
+    async def insert(self, record: RunRecord, entries: Sequence[LoggedEvent]) -> tuple[RunRecord, bool]:
+        """Keep a new run with its first entries; gives it and True, or the run of the same request and False.
+
+        Raises:
+            RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED: by another request.
+        """
+        mark = fingerprint(record.request)
+        found = await self._write(lambda connection: _insert(connection, record, mark, entries))
+        return (record, True) if found is None else (_same(found, mark), False)
+
+    async def find(self, request: RunRequest) -> RunRecord | None:
+        """The run that a request with this request id made, or None.
+
+        Raises:
+            RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED: another request made it.
+        """
+        query = select(runs).where(runs.c.request_id == request.request_id)
+        found = await self._read(lambda connection: connection.execute(query).first())
+        return None if found is None else _same(found, fingerprint(request))
+
+    async def append(self, run: str, entries: Sequence[LoggedEvent]) -> bool:
+        """Put entries behind a run's log, and bring its state along, in one transaction.
+
+        False, and nothing is kept, where the run has ended, is gone, or its log does not reach to the first entry.
+        """
+        return await self._write(lambda connection: _append(connection, run, entries))
+
+    async def events(self, run: str, *, after: int, through: int, skips: Skips, limit: int) -> list[LoggedEvent]:
+        """At most `limit` entries with after < sequence <= through that `skips` does not leave out, in order."""
+        query = (
+            select(events.c.sequence, events.c.time, events.c.payload)
+            .where(events.c.run == run, events.c.sequence > after, events.c.sequence <= through)
+            .where(*_sent(skips))
+            .order_by(events.c.sequence)
+            .limit(limit)
+        )
+        return await self._read(
+            lambda connection: [
+                LoggedEvent(run, row.sequence, row.time, _decode_event(row.payload))
+                for row in connection.execute(query)
+            ]
+        )
+
+    async def newest(self, run: str) -> tuple[int, int]:
+        """Sequences of the newest preview and the newest progress, 0 where there is none."""
+        query = (
+            select(events.c.kind, func.max(events.c.sequence))
+            .where(events.c.run == run, events.c.kind.in_(_SKIPPABLE))
+            .group_by(events.c.kind)
+        )
+        found = await self._read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
+        return found.get("preview", 0), found.get("progress", 0)
+
+    async def get(self, run: str) -> RunRecord:
+        """A run.
+
+        Raises:
+            RequestError: NOT_FOUND, RUN_NOT_FOUND.
+        """
+        query = select(runs).where(runs.c.id == run)
+        found = await self._read(lambda connection: connection.execute(query).first())
+        if found is None:
+            raise _no_run(run)
+        return _record(found)
+
+    async def page(self, where: RunFilter, *, page_size: int, page_token: str = "") -> RunPage:
+        """A page of runs, newest first, and the token of the next page, "" on the last.
+
+        Raises:
+            RequestError: INVALID_ARGUMENT, PAGE_TOKEN_INVALID.
+        """
+        query = select(runs).where(*_matching(where)).order_by(runs.c.number.desc()).limit(page_size + 1)
+        if page_token:
+            query = query.where(runs.c.number < _number_of(page_token))
+        rows = await self._read(lambda connection: list(connection.execute(query)))
+        token = _token_of(rows[page_size - 1].number) if len(rows) > page_size else ""
+        return [_record(row) for row in rows[:page_size]], token
+
+    async def alive(self) -> list[tuple[RunRecord, int]]:
+        """The runs that have not ended, first come first, each with the number of its attempts so far."""
+        query = select(runs).where(runs.c.end_time.is_(None)).order_by(runs.c.number)
+        rows = await self._read(lambda connection: list(connection.execute(query)))
+        return [(_record(row), row.attempts) for row in rows]
+
+    async def delete(self, run: str) -> list[str]:
+        """Forget an ended run; gives the digests of the blobs it made that nothing else refers to.
+
+        Raises:
+            RequestError: NOT_FOUND, RUN_NOT_FOUND.
+        """
+        orphans = await self._write(lambda connection: _delete(connection, run))
+        if orphans is None:
+            raise _no_run(run)
+        return orphans
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        assert self._writer is not None, "the store is open"
+        return await self._writer.run(work)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
+
+    def _read_now(self, work: Callable[[Connection], T]) -> T:
+        with self._guard, self._database.connect() as connection:
+            return work(connection)
+
+
+def _insert(connection: Connection, record: RunRecord, mark: str, entries: Sequence[LoggedEvent]) -> Row[Any] | None:
+    request = record.request
+    found = connection.execute(select(runs).where(runs.c.request_id == request.request_id)).first()
+    if found is not None:
+        return found
+    row = {
+        "id": record.id,
+        "state": record.state,
+        "technique": request.technique,
+        "model": request.model,
+        "request_id": request.request_id,
+        "fingerprint": mark,
+        "request": _encode(request),
+        "create_time": record.create_time,
+        "last_sequence": len(entries),
+    }
+    connection.execute(insert(runs), row)
+    connection.execute(insert(events), [_row(entry) for entry in entries])
+    if request.labels:
+        connection.execute(
+            insert(labels), [{"run": record.id, "key": k, "value": v} for k, v in request.labels.items()]
+        )
+    _refer(connection, record.id, request.inputs.values(), made=False)
+    return None
+
+
+def _append(connection: Connection, run: str, entries: Sequence[LoggedEvent]) -> bool:
+    open_here = (
+        runs.c.id == run,
+        runs.c.end_time.is_(None),
+        runs.c.last_sequence == entries[0].sequence - 1,
+    )
+    if connection.execute(update(runs).where(*open_here).values(_changes(entries))).rowcount != 1:
+        return False
+    connection.execute(insert(events), [_row(entry) for entry in entries])
+    made = [e.event.artifact for e in entries if isinstance(e.event, Preview | Result)]
+    _refer(connection, run, [artifact.digest for artifact in made if artifact.content is None], made=True)
+    return True
+
+
+def _changes(entries: Sequence[LoggedEvent]) -> dict[str, Any]:
+    """What entries change about their run."""
+    changes: dict[str, Any] = {"last_sequence": entries[-1].sequence}
+    for logged in entries:
+        state = state_after(logged.event)
+        if state is None:
+            continue
+        changes["state"] = state
+        if isinstance(logged.event, Started):
+            changes["attempts"] = logged.event.attempt
+            changes["start_time"] = func.coalesce(runs.c.start_time, logged.time)
+        else:
+            changes["end_time"] = logged.time
+        if isinstance(logged.event, Failed):
+            changes["error"] = _encode(logged.event.error)
+    return changes
+
+
+def _refer(connection: Connection, run: str, digests: Iterable[str], *, made: bool) -> None:
+    wanted = set(digests)
+    if not wanted:
+        return
+    known = select(contents.c.digest).where(
+        contents.c.run == run, contents.c.made == made, contents.c.digest.in_(wanted)
+    )
+    new = wanted - set(connection.execute(known).scalars())
+    if new:
+        connection.execute(insert(contents), [{"run": run, "digest": d, "made": made} for d in sorted(new)])
+
+
+def _delete(connection: Connection, run: str) -> list[str] | None:
+    made = connection.execute(select(contents.c.digest).where(contents.c.run == run, contents.c.made))
+    digests = set(made.scalars())
+    ended = delete(runs).where(runs.c.id == run, runs.c.end_time.is_not(None))
+    if connection.execute(ended).rowcount != 1:
+        return None
+    still = connection.execute(select(contents.c.digest).where(contents.c.digest.in_(digests)))
+    return sorted(digests - set(still.scalars()))
+
+
+def _row(logged: LoggedEvent) -> dict[str, Any]:
+    return {
+        "run": logged.run,
+        "sequence": logged.sequence,
+        "time": logged.time,
+        "kind": type(logged.event).__struct_config__.tag,
+        "terminal": is_terminal(logged.event),
+        "payload": _encode(logged.event),
+    }
+
+
+def _record(row: Row[Any]) -> RunRecord:
+    return RunRecord(
+        row.id,
+        row.state,
+        _decode_request(row.request),
+        row.create_time,
+        row.start_time,
+        row.end_time,
+        row.last_sequence,
+        None if row.error is None else _decode_error(row.error),
+    )
+
+
+def _sent(skips: Skips) -> list[Any]:
+    """`not skips.leave_out(…)` in SQL."""
+    conditions: list[Any] = []
+    if skips.previews:
+        conditions.append(events.c.kind != "preview")
+    if skips.through:
+        seen = or_(events.c.sequence > skips.through, events.c.sequence.in_(skips.keep))
+        conditions.append(or_(not_(events.c.kind.in_(_SKIPPABLE)), seen))
+    return conditions
+
+
+def _matching(where: RunFilter) -> list[Any]:
+    given = [(runs.c.state, where.state), (runs.c.technique, where.technique), (runs.c.model, where.model)]
+    conditions: list[Any] = [column == value for column, value in given if value]
+    conditions += [
+        select(labels.c.run).where(labels.c.run == runs.c.id, labels.c.key == key, labels.c.value == value).exists()
+        for key, value in where.labels.items()
+    ]
+    return conditions
+
+
+def _same(row: Row[Any], mark: str) -> RunRecord:
+    if row.fingerprint != mark:
+        raise RequestError.of(
+            "ALREADY_EXISTS",
+            "REQUEST_ID_REUSED",
+            f"request id {row.request_id!r} was used for another request, which made run {row.id}; "
+            "choose a new id for a new request",
+            metadata={"run": row.id},
+        )
+    return _record(row)
+
+
+def _token_of(number: int) -> str:
+    return base64.urlsafe_b64encode(f"before:{number}".encode()).decode()
+
+
+def _number_of(token: str) -> int:
+    try:
+        word, number = base64.urlsafe_b64decode(token).decode().split(":")
+        if word == "before":
+            return int(number)
+    except ValueError:
+        pass
+    raise RequestError.invalid("PAGE_TOKEN_INVALID", [("page_token", "not a token of an earlier page")])
+
+
+def _no_run(run: str) -> RequestError:
+    return RequestError.of(
+        "NOT_FOUND", "RUN_NOT_FOUND", f"no run {run!r}; ListRuns names those there are", metadata={"run": run}
+    )
