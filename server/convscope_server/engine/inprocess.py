@@ -64,10 +64,10 @@ class InProcessEngine(WorkerPool):
             await asyncio.to_thread(self._thread.join)
 
     def _work(self, device: str, send: Any, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[Hello]) -> None:
-        from convscope_server.worker.worker import Worker
-        from convscope_server.worker.workshop import Workshop
-
         try:
+            from convscope_server.worker.worker import Worker
+            from convscope_server.worker.workshop import Workshop
+
             shop = Workshop(self._options, device, techniques=self._techniques)
             self._worker = Worker(shop, send, shared=True)
             hello = self._worker.hello()

@@ -1,0 +1,1 @@
+"""The port: gRPC servicers that translate and delegate, and nothing else."""

@@ -1,0 +1,149 @@
+"""A request for a run, checked against the catalog and turned into one that can be stored."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+from convscope.v1 import artifact_pb2, run_pb2
+from convscope_sdk.errors import InvalidImage, near_names
+from convscope_sdk.images import check_header
+from convscope_server.api import fields
+from convscope_server.api.convert import params_of
+from convscope_server.api.params import check_params
+from convscope_server.api.violations import Violations
+from convscope_server.engine.engine import Catalog, Engine
+from convscope_server.engine.messages import TechniqueInfo
+from convscope_server.errors import RequestError
+from convscope_server.images.content import ContentStore
+from convscope_server.runs.run import RunRequest
+
+__all__ = ["Validator", "find_technique", "known_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """Turns what a client asks for into a `RunRequest`, or refuses it with everything that is wrong with it.
+
+    Attributes:
+        engine: Whose catalog counts.
+        content: Where pictures are kept.
+        max_image_pixels: Larger pictures are refused before they are decoded.
+    """
+
+    engine: Engine
+    content: ContentStore
+    max_image_pixels: int = 50_000_000
+
+    async def run_request(self, request: run_pb2.VisualizeRequest, *, watched: bool) -> RunRequest:
+        """The request as it is stored, its pictures by digest in the content store.
+
+        Args:
+            request: As it came.
+            watched: Whether the caller stays to watch, which decides the default of `on_disconnect`.
+
+        Raises:
+            RequestError: INVALID_ARGUMENT with every field at fault; NOT_FOUND for a technique, model or digest;
+                FAILED_PRECONDITION for a technique whose plugin is broken.
+        """
+        violations = Violations()
+        fields.check_form(request, violations)
+        violations.refuse_any()
+        technique = find_technique(request.technique, self.engine.catalog)
+        known_model(request.model, self.engine.catalog)
+        check_params(params_of(request.params), json.loads(technique.params_schema), violations)
+        _check_roles(request, technique, violations)
+        pictures = await self._read(request, violations)
+        violations.refuse_any()
+        digests = {path: await self._kept(image, data) for path, (image, data) in pictures.items()}
+        return _stored(request, digests, watched=watched)
+
+    async def _read(
+        self, request: run_pb2.VisualizeRequest, violations: Violations
+    ) -> dict[str, tuple[artifact_pb2.Image, bytes]]:
+        """The pictures by path, their headers checked."""
+        images = {f"extra_images.{role}": image for role, image in request.extra_images.items()}
+        if request.HasField("image"):
+            images["image"] = request.image
+        pictures = {}
+        for path, image in images.items():
+            data = image.encoded or await self.content.get(image.digest)
+            try:
+                await asyncio.to_thread(check_header, data, max_pixels=self.max_image_pixels)
+            except InvalidImage as refusal:
+                violations.add_image(path, refusal)
+            pictures[path] = (image, data)
+        return pictures
+
+    async def _kept(self, image: artifact_pb2.Image, data: bytes) -> str:
+        return image.digest or await self.content.put(data)
+
+
+def find_technique(name: str, catalog: Catalog) -> TechniqueInfo:
+    """The technique with that id.
+
+    Raises:
+        RequestError: NOT_FOUND with near ids; FAILED_PRECONDITION where its plugin could not be loaded, with the
+            reason that was recorded.
+    """
+    if name in catalog.techniques:
+        return catalog.techniques[name]
+    for plugin in catalog.plugins:
+        if plugin.reason and name in (*plugin.techniques, plugin.name):
+            raise RequestError.of(
+                "FAILED_PRECONDITION",
+                "TECHNIQUE_NOT_LOADED",
+                f"technique {name!r} could not be loaded: plugin {plugin.name} {plugin.version}: {plugin.reason}",
+                metadata={"plugin": plugin.name, "package": plugin.package, "version": plugin.version},
+            )
+    raise RequestError.unknown("technique", name, catalog.techniques, hint="CatalogService.ListTechniques lists them")
+
+
+def known_model(name: str, catalog: Catalog) -> str:
+    """The name, if it is in the catalog or has the prefix of a source ("timm:resnet18"), which the worker resolves.
+
+    Raises:
+        RequestError: NOT_FOUND with near names.
+    """
+    source, colon, rest = name.partition(":")
+    if name in catalog.models or (source and colon and rest):
+        return name
+    hint = "CatalogService.ListModels lists them; others are named by source, such as timm:resnet18"
+    raise RequestError.unknown("model", name, catalog.models, hint=hint)
+
+
+def _check_roles(request: run_pb2.VisualizeRequest, technique: TechniqueInfo, violations: Violations) -> None:
+    violations.check(
+        "image" not in technique.needs or request.HasField("image"),
+        "image",
+        f"is missing: technique {technique.id} looks at a picture",
+        "IMAGE_MISSING",
+    )
+    for role in sorted(request.extra_images.keys() - technique.extra_images.keys()):
+        near = near_names(role, technique.extra_images)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        there = ", ".join(sorted(technique.extra_images)) or "none"
+        violations.add(
+            f"extra_images.{role}",
+            f"technique {technique.id} takes no such picture{hint} (allowed: {there})",
+            "ROLE_UNKNOWN",
+        )
+
+
+def _stored(request: run_pb2.VisualizeRequest, digests: dict[str, str], *, watched: bool) -> RunRequest:
+    extra_images = {role: digests[f"extra_images.{role}"] for role in sorted(request.extra_images)}
+    return RunRequest(
+        technique=request.technique,
+        model=request.model,
+        params=params_of(request.params),
+        image=digests.get("image"),
+        extra_images=extra_images,
+        seed=request.seed,
+        request_id=request.request_id,
+        previews=fields.previews_of(request.previews),
+        deadline_seconds=fields.seconds_of(request.deadline) or None,
+        on_disconnect=fields.disconnect_of(request.on_disconnect, watched=watched),
+        labels=dict(sorted(request.labels.items())),
+        max_restarts=request.max_restarts,
+    )

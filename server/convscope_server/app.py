@@ -1,0 +1,162 @@
+"""The server process: settings in, a port that answers, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from convscope_server.api.health import Health
+from convscope_server.api.server import SERVICES, grpc_server
+from convscope_server.config import Settings
+from convscope_server.engine.engine import Engine
+from convscope_server.engine.local import LocalEngine
+from convscope_server.errors import RequestError
+from convscope_server.logs import configure_logging
+from convscope_server.runs.lock import DataDirectoryLockedError, lock_data_dir
+from convscope_server.runs.schema import StoreVersionError
+from convscope_server.signals import StopSignals
+from convscope_server.stack import Stack, worker_options
+
+__all__ = ["StartError", "run_server", "serve"]
+
+_FLUSH_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class StartError(RuntimeError):
+    """The server cannot start as it is set up; the message says what to change."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal; gives the exit code of the process.
+
+    One line goes to standard output once health is SERVING ("convscope is ready on 127.0.0.1:8470 …").
+
+    Returns:
+        0 after an orderly end, 1 where no worker could be started, 2 where the port or the data directory cannot be
+        used.
+    """
+    configure_logging(settings)
+    try:
+        asyncio.run(run_server(settings, ready=_announce))
+    except (StartError, DataDirectoryLockedError, StoreVersionError) as error:
+        sys.stderr.write(f"convscope: {error}\n")
+        return 2
+    except RequestError as error:
+        sys.stderr.write(f"convscope: cannot start: {error}\n")
+        return 1
+    return 0
+
+
+async def run_server(
+    settings: Settings,
+    *,
+    ready: Callable[[str], None] | None = None,
+    engine: Engine | None = None,
+    stop: StopSignals | None = None,
+) -> None:
+    """Serve until the first SIGTERM or SIGINT, then drain; the second ends it at once, and so does cancelling.
+
+    Args:
+        settings: Everything that can be set.
+        ready: Gets one line with the address, the devices and the number of techniques once health is SERVING.
+        engine: Where workers live; local processes where absent.
+        stop: What ends it; signals of the process where absent.
+
+    Raises:
+        StartError: the port cannot be had.
+        DataDirectoryLockedError: another server uses the data directory.
+        StoreVersionError: the data directory is that of another version.
+        RequestError: no worker could be started.
+    """
+    with lock_data_dir(settings.data_dir) as data:
+        stack = _stack(settings, engine or LocalEngine(worker_options(settings)), data)
+        health = Health([s.full_name for s in SERVICES.values()], lambda: stack.gate.open and stack.engine.ready)
+        await health.update()
+        server = grpc_server(stack.servicers, health, stack.gate, settings)
+        address = _bind(server, settings.host, settings.port)
+        with (stop or StopSignals()).listening() as signals:
+            await server.start()
+            try:
+                if await _unless(signals.first, stack.start()):
+                    await _serve(health, signals, lambda: (ready or _log.info)(_welcome(address, stack)))
+                    await _unless(signals.second, stack.runs.drain(settings.drain_grace))
+            finally:
+                await server.stop(0 if signals.second.is_set() else _FLUSH_SECONDS)
+                await stack.close()
+
+
+def _stack(settings: Settings, engine: Engine, data: Path) -> Stack:
+    return Stack.build(settings, engine, database=f"sqlite:///{data / 'runs.db'}", blobs=str(data / "content"))
+
+
+async def _serve(health: Health, signals: StopSignals, ready: Callable[[], None]) -> None:
+    """Keep health true until the first signal, then say that nobody new should come."""
+    following = asyncio.create_task(health.follow())
+    try:
+        if await _unless(signals.first, health.serving.wait()):
+            ready()
+        await signals.first.wait()
+        _log.info("draining: no new runs; a second signal ends live ones at once")
+    finally:
+        following.cancel()
+        await health.leave()
+
+
+async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Do the work unless stopped meanwhile; gives whether it was done."""
+    task, waiting = asyncio.create_task(work), asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            return False
+        task.result()
+        return True
+    finally:
+        for each in (task, waiting):
+            each.cancel()
+            with suppress(asyncio.CancelledError):
+                await each
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+    """The address that the server listens on."""
+    shown = f"[{host}]" if ":" in host.strip("[]") else host
+    try:
+        bound = server.add_insecure_port(f"{shown}:{port}")
+    except RuntimeError:
+        raise StartError(
+            f"cannot listen on {shown}:{port}: {_why_not(host, port)}. Choose another port with --port "
+            "(0 takes a free one), or stop what uses it"
+        ) from None
+    return f"{shown}:{bound}"
+
+
+def _why_not(host: str, port: int) -> str:
+    """What the operating system says, which gRPC keeps to itself."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "it cannot be had"
+
+
+def _welcome(address: str, stack: Stack) -> str:
+    devices = ", ".join(device.name for device in stack.engine.devices() if device.state == "ready")
+    return f"convscope is ready on {address} ({devices}; {len(stack.engine.catalog.techniques)} techniques)"
+
+
+def _announce(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

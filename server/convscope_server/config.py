@@ -1,0 +1,196 @@
+"""Every setting of a server, and where its value came from."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from convscope_sdk.errors import near_names
+
+__all__ = ["Settings", "SettingsError"]
+
+_ENV = "CONVSCOPE_"
+# What the client reads from the same prefix, and what Kubernetes sets for a service called "convscope".
+_NOT_OURS = re.compile(r"SERVER|TOKEN|CA|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP)(_.+)?)")
+# Flags that have a shorter name than their setting.
+_FLAGS = {"data_dir": "data", "models_dir": "models", "plugin_files": "plugin", "warm_models": "warm"}
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names its source (flag, variable or file) and its key."""
+
+
+def _as_list(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+_Words = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+
+
+def _data_home(env: Mapping[str, str]) -> Path:
+    home = env.get("XDG_DATA_HOME") or Path(env.get("HOME", "~")).expanduser() / ".local" / "share"
+    return Path(home) / "convscope"
+
+
+class Settings(BaseModel):
+    """The settings of one server; unknown keys are refused. Times are in seconds, sizes in bytes ("64 MiB" is read)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    insecure: bool = Field(default=False, description="Serve other machines without TLS and without tokens.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(default=8470, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        default_factory=lambda: _data_home(os.environ), description="Directory of runs, events, images and results."
+    )
+    devices: _Words = Field(default=(), description="Devices to use (cpu, cuda:0); every usable one where empty.")
+    models_dir: Path | None = Field(default=None, description="Directory of models: NAME/model.toml each.")
+    plugin_files: _Words = Field(default=(), description="Loose plugin files to load besides installed plugins.")
+    strict: bool = Field(default=False, description="Refuse to start where a plugin cannot be loaded.")
+    allow_code: bool = Field(default=False, description="Let model.toml name Python code as the architecture.")
+    stall_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="Longest step where the technique states no shorter limit; 0 takes each technique's own.",
+    )
+    start_seconds: float = Field(default=300.0, gt=0, description="Time that a worker may take to become ready.")
+    warm_models: _Words = Field(
+        default=("efficientnet_lite0",), description="Models to load before the server is ready."
+    )
+    model_budget_bytes: ByteSize = Field(
+        default=ByteSize(0), ge=0, description="Bytes that models may take on a device; 0 chooses by its memory."
+    )
+    max_live_runs: int = Field(default=8, ge=1, le=1024, description="Runs that take turns on one device.")
+    max_queued: int = Field(default=1000, ge=1, description="Runs that may wait for a device.")
+    max_image_pixels: int = Field(default=50_000_000, ge=1, description="Pixels that a picture may have.")
+    max_upload_bytes: ByteSize = Field(
+        default=ByteSize(256 * 2**20), ge=1, description="Bytes that one upload may have."
+    )
+    drain_grace: float = Field(default=30.0, ge=0, description="Time that live runs have to end at shut-down.")
+    disconnect_grace: float = Field(
+        default=60.0,
+        ge=0.1,  # a run is stored before its first watcher is there
+        description="Time after its last watcher left until a run with on_disconnect = cancel is cancelled.",
+    )
+    keepalive_time: float = Field(default=20.0, gt=0, description="Silence after which a connection is pinged.")
+    keepalive_timeout: float = Field(
+        default=10.0, gt=0, description="Wait for the answer to a ping before a connection is dropped."
+    )
+    keepalive_min_client_interval: float = Field(default=10.0, ge=0, description="How often clients may ping.")
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="One line of text or of JSON for each entry."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level to log.")
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_unless_insecure(cls, host: str, info: ValidationInfo) -> str:
+        if info.data.get("insecure") or _is_loopback(host):
+            return host
+        raise ValueError(
+            f"{host} can be reached from other machines, and this version has neither TLS nor tokens: anyone could "
+            "run anything. Stay on 127.0.0.1 and come in through `ssh -L 8470:localhost:8470 THIS_MACHINE`, or pass "
+            "--insecure on a network that you trust"
+        )
+
+    @field_validator("data_dir", "models_dir")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @classmethod
+    def load(
+        cls,
+        toml: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        flags: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The settings from the file, overruled by the environment (`CONVSCOPE_PORT`), overruled by `flags`.
+
+        Args:
+            toml: A convscope.toml with keys at its top level; absent, the working directory's is read if there is one.
+            env: The environment; `os.environ` where absent. Lists are comma-separated.
+            flags: Values by key; None means that the flag was not given.
+
+        Raises:
+            SettingsError: one line for each value at fault, with its source and key.
+        """
+        env = os.environ if env is None else env
+        sources: dict[str, str] = {}
+        values: dict[str, Any] = {"data_dir": _data_home(env)}
+        for key, value, source in (*_from_toml(toml), *_from_env(env), *_from_flags(flags or {})):
+            values[key], sources[key] = value, source
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_problems(error, sources, cls))) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_Found = Iterator[tuple[str, Any, str]]
+
+
+def _from_toml(path: Path | None) -> _Found:
+    if path is None:
+        path = Path("convscope.toml")
+        if not path.is_file():
+            return
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is no TOML file: {error}") from None
+    for key, value in values.items():
+        yield key, value, f"{path}: {key}"
+
+
+def _from_env(env: Mapping[str, str]) -> _Found:
+    for name, value in env.items():
+        key = name.removeprefix(_ENV)
+        if name.startswith(_ENV) and not _NOT_OURS.fullmatch(key) and not value.startswith("tcp://"):
+            yield key.lower(), value, name
+
+
+def _from_flags(flags: Mapping[str, Any]) -> _Found:
+    for key, value in flags.items():
+        if value is not None:
+            yield key, value, f"--{_FLAGS.get(key, key.replace('_', '-'))}"
+
+
+def _problems(error: ValidationError, sources: Mapping[str, str], cls: type[Settings]) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_context=False):
+        key = str(problem["loc"][0])
+        source = sources.get(key, key)
+        if problem["type"] == "extra_forbidden":
+            near = near_names(key, cls.model_fields)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(cls.model_fields)}"
+            yield f"{source}: no such setting; {hint}"
+        elif problem["type"] == "value_error":
+            yield f"{source}: {problem['msg'].removeprefix('Value error, ')}"
+        else:
+            yield f"{source}: {problem['msg']}, not {problem['input']!r}"

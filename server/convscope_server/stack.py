@@ -1,0 +1,67 @@
+"""What every server is made of behind its port, wired together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convscope_server.api.server import Gate, Servicers
+from convscope_server.config import Settings
+from convscope_server.engine.engine import Engine
+from convscope_server.engine.options import WorkerOptions
+from convscope_server.images.content import ContentStore
+from convscope_server.runs.service import RunLimits, RunService
+from convscope_server.runs.store import RunStore
+
+__all__ = ["Stack", "worker_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Store, content, engine, runs and the services over them."""
+
+    engine: Engine
+    runs: RunService
+    servicers: Servicers
+    gate: Gate
+
+    @classmethod
+    def build(cls, settings: Settings, engine: Engine, *, database: str, blobs: str) -> Stack:
+        """The stack over a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet."""
+        content = ContentStore(blobs, max_bytes=settings.max_upload_bytes)
+        limits = RunLimits(
+            disconnect_grace=settings.disconnect_grace,
+            max_queued=settings.max_queued,
+            drain_grace=settings.drain_grace,
+        )
+        runs = RunService(RunStore(database), content, engine, limits)
+        return cls(engine, runs, Servicers.of(runs, content, engine, settings), Gate())
+
+    async def start(self) -> None:
+        """Start the engine, take up earlier runs, and open the gate.
+
+        Raises:
+            RequestError: no worker could be started.
+        """
+        await self.runs.start()
+        self.gate.open = True
+
+    async def close(self) -> None:
+        """Stop everything now."""
+        await self.runs.close()
+
+
+def worker_options(settings: Settings) -> WorkerOptions:
+    """How workers are set up."""
+    return WorkerOptions(
+        devices=settings.devices,
+        models_dir=str(settings.models_dir or ""),
+        allow_code=settings.allow_code,
+        plugin_files=settings.plugin_files,
+        strict=settings.strict,
+        model_budget_bytes=int(settings.model_budget_bytes),  # plain, for the pipe
+        max_live_runs=settings.max_live_runs,
+        max_image_pixels=settings.max_image_pixels,
+        warm_models=settings.warm_models,
+        stall_seconds=settings.stall_seconds,
+        start_seconds=settings.start_seconds,
+    )

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convscope_server.config import Settings, SettingsError
+
+
+def load(tmp_path: Path, toml: str = "", env: dict[str, str] | None = None, **flags: object) -> Settings:
+    file = tmp_path / "convscope.toml"
+    file.write_text(toml)
+    return Settings.load(file, env or {}, flags)
+
+
+def test_flags_win_over_the_environment_which_wins_over_the_file(tmp_path: Path) -> None:
+    toml = "port = 1\nmax_queued = 1\nmax_live_runs = 1\n"
+    env = {"CONVSCOPE_PORT": "2", "CONVSCOPE_MAX_QUEUED": "2"}
+    settings = load(tmp_path, toml, env, port=3, max_queued=None)
+    assert (settings.port, settings.max_queued, settings.max_live_runs) == (3, 2, 1)
+
+
+def test_defaults_are_local_and_bounded() -> None:
+    settings = Settings.load(None, {"HOME": "/home/someone"}, {})
+    assert (settings.host, settings.port) == ("127.0.0.1", 8470)
+    assert settings.data_dir == Path("/home/someone/.local/share/convscope")
+    assert settings.max_upload_bytes == 256 * 2**20
+    assert not settings.insecure
+
+
+def test_the_data_directory_follows_xdg() -> None:
+    assert Settings.load(None, {"XDG_DATA_HOME": "/elsewhere"}, {}).data_dir == Path("/elsewhere/convscope")
+
+
+def test_lists_are_comma_separated_in_the_environment_and_lists_in_the_file(tmp_path: Path) -> None:
+    settings = load(tmp_path, 'plugin_files = ["a.py"]', {"CONVSCOPE_DEVICES": "cpu, cuda:0"})
+    assert settings.devices == ("cpu", "cuda:0")
+    assert settings.plugin_files == ("a.py",)
+
+
+def test_sizes_are_read_in_words(tmp_path: Path) -> None:
+    assert load(tmp_path, 'max_upload_bytes = "64 MiB"').max_upload_bytes == 64 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("toml", "env", "flags", "source"),
+    [
+        ('port = "many"', {}, {}, "convscope.toml: port"),
+        ("", {"CONVSCOPE_PORT": "many"}, {}, "CONVSCOPE_PORT: "),
+        ("", {}, {"port": "many"}, "--port: "),
+        ("", {}, {"log_format": "xml"}, "--log-format: "),
+        ("", {}, {"plugin_files": "many", "data_dir": 1}, "--data: "),
+    ],
+)
+def test_an_error_names_source_key_and_value(
+    tmp_path: Path, toml: str, env: dict[str, str], flags: dict[str, str], source: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, toml, env, **flags)
+    assert source in str(caught.value)
+    assert any(given in str(caught.value) for given in ("many", "xml", "not 1"))
+
+
+def test_an_unknown_key_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"convscope\.toml: prot: no such setting; did you mean port"):
+        load(tmp_path, "prot = 1")
+    with pytest.raises(SettingsError, match="CONVSCOPE_DEVICE: no such setting; did you mean devices"):
+        load(tmp_path, env={"CONVSCOPE_DEVICE": "cpu"})
+
+
+def test_variables_of_the_client_and_of_kubernetes_are_left_alone(tmp_path: Path) -> None:
+    env = {
+        "CONVSCOPE_SERVER": "gpu-box:8470",
+        "CONVSCOPE_TOKEN": "t",
+        "CONVSCOPE_PORT": "tcp://10.0.0.1:8470",
+        "CONVSCOPE_SERVICE_HOST": "10.0.0.1",
+        "CONVSCOPE_PORT_8470_TCP_ADDR": "10.0.0.1",
+    }
+    assert load(tmp_path, env=env).port == 8470
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "gpu-box"])
+def test_other_machines_are_served_only_when_asked_for(tmp_path: Path, host: str) -> None:
+    with pytest.raises(SettingsError, match=r"--host: .*neither TLS nor tokens.*ssh.*--insecure"):
+        load(tmp_path, host=host)
+    assert load(tmp_path, host=host, insecure=True).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_the_own_machine_is_served_without_ado(tmp_path: Path, host: str) -> None:
+    assert load(tmp_path, host=host).host == host
+
+
+def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"convscope\.toml: is no TOML file"):
+        load(tmp_path, "port =")
+    with pytest.raises(SettingsError, match=r"missing\.toml: cannot be read"):
+        Settings.load(tmp_path / "missing.toml", {}, {})
+
+
+def test_the_file_of_the_working_directory_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "convscope.toml").write_text("port = 9")
+    monkeypatch.chdir(tmp_path)
+    assert Settings.load(None, {}, {}).port == 9
