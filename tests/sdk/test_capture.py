@@ -116,6 +116,58 @@ def test_attention_is_captured_by_its_first_output() -> None:
     assert torch.autograd.grad(logits.sum(), captured["attention"])[0].abs().sum() > 0
 
 
+class ForItsEffect(nn.Module):
+    """Calls an in-place activation without taking what it returns, and writes to the same tensor again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.conv(x)
+        self.relu(x)
+        x += 1
+        return x.mean((2, 3))
+
+
+def test_an_activation_called_for_its_effect_keeps_its_value_and_its_effect() -> None:
+    net, pixels = network(ForItsEffect, classes=()), picture()
+    captured, logits = net.activations_and_logits(pixels, "conv", "relu", "add")
+    assert torch.equal(captured["relu"], captured["conv"].relu())
+    assert torch.equal(captured["add"], captured["relu"] + 1)
+    assert torch.equal(logits, net.logits(pixels))
+    alone, _ = net.activations_and_logits(pixels, "relu")
+    assert torch.equal(alone["relu"], captured["relu"])
+
+
+class Copying(nn.Module):
+    """Copies by itself what capturing copies too."""
+
+    def forward(self, x: Tensor) -> Any:
+        return (x * 2).clone() + 1
+
+
+class CopyingTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Copying()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.inner(self.inner(x)).mean((2, 3))
+
+
+def test_the_copies_that_capturing_makes_are_no_nodes() -> None:
+    net, pixels = network(CopyingTwice, classes=()), picture()
+    captured = net.activations(pixels, "inner", "inner.clone", "inner.clone_1", "inner.add_1")
+    inputs = net.normalize(pixels)
+    once = inputs * 2 + 1
+    assert torch.equal(captured["inner.clone"], inputs * 2)
+    assert torch.equal(captured["inner"], once)
+    assert torch.equal(captured["inner.clone_1"], once * 2)
+    assert torch.equal(captured["inner.add_1"], once * 2 + 1)
+
+
 # Gradients
 
 

@@ -17,6 +17,8 @@ from convscope_sdk.models import ModelEntry, ModelSpec
 if TYPE_CHECKING:
     from torch import nn
 
+HOSTILE = __file__
+
 
 class TinySource:
     """One model that loads in no time."""

@@ -7,26 +7,24 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import psutil
 import pytest
 
-import support.hostile_plugin
 from convscope_server.engine.local import LocalEngine
 from convscope_server.engine.messages import RunSpec
 from convscope_server.engine.options import WorkerOptions
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import Cancelled, Progress, Succeeded
+from support.hostile_plugin import HOSTILE
 from support.listening import Listening
 
-PLUGIN = str(Path(support.hostile_plugin.__file__))
 MODEL = "tiny"
 
 
 @asynccontextmanager
 async def engine(**options: object) -> AsyncIterator[tuple[LocalEngine, Listening]]:
-    settings = {"devices": ("cpu",), "plugin_files": (PLUGIN,), "warm_models": (), **options}
+    settings = {"devices": ("cpu",), "plugin_files": (HOSTILE,), "warm_models": (), **options}
     engine = LocalEngine(WorkerOptions(**settings))  # type: ignore[arg-type]
     listening = Listening()
     await engine.start(listening)
