@@ -113,3 +113,16 @@ def test_no_process_outlives_its_server(server: ServerProcess) -> None:
         worker = psutil.Process(client.devices()[0].pid)
     server.kill()
     worker.wait(20)
+
+
+def test_out_of_memory_says_how_much_where_and_what_to_do_and_the_worker_lives_on(server: ServerProcess) -> None:
+    with convscope.connect(server.address) as client:
+        worker = client.devices()[0].pid
+        with pytest.raises(convscope.ResourceExhausted) as caught:
+            client.visualize("hostile.greedy", model="tiny").result(timeout=60)
+        message = str(caught.value)
+        assert "1125899906842624" in message or "4503599627370496" in message
+        assert "cpu" in message
+        assert "smaller" in message
+        assert client.visualize("hostile.count", model="tiny").result(timeout=60)
+        assert client.devices()[0].pid == worker

@@ -86,3 +86,12 @@ def shout(run: Run[Steps]) -> Iterator[Event]:
     """Prints to standard output, where the front end's own words go."""
     print("noise " * 1000)  # noqa: T201 - the point
     yield Progress(1)
+
+
+@technique("hostile.greedy")
+def greedy(run: Run[Steps]) -> Iterator[Event]:
+    """Wants a petabyte."""
+    import torch
+
+    yield Progress(1)
+    torch.empty(2**50)
