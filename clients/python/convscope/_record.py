@@ -1,0 +1,61 @@
+"""What a watcher has learned of a run so far: its state, its results, its last previews."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from convscope.errors import ConvscopeError
+from convscope.events import Artifact, Frame, Report, RunEvent, RunState
+
+__all__ = ["Frames", "Record"]
+
+
+@dataclass(slots=True)
+class Frames:
+    """At most `limit` previews of a run, evenly spread: when there are too many, every second one goes."""
+
+    limit: int = 240
+    kept: list[Frame] = field(default_factory=list)
+    _every: int = 1
+    _seen: int = 0
+
+    def add(self, frame: Frame) -> None:
+        """Keep the frame, unless its turn has not come."""
+        if self._seen % self._every == 0:
+            self.kept.append(frame)
+        self._seen += 1
+        if len(self.kept) > self.limit:
+            self.kept = self.kept[::2]
+            self._every *= 2
+
+
+@dataclass(slots=True)
+class Record:
+    """The sum of a run's events."""
+
+    state: RunState = "queued"
+    artifacts: dict[tuple[str, str], Artifact] = field(default_factory=dict)
+    frames: Frames = field(default_factory=Frames)
+    step: int = 0
+    report: Report | None = None
+    error: ConvscopeError | None = None
+
+    def add(self, event: RunEvent) -> None:
+        """Take in the next event."""
+        match event.kind:
+            case "started":
+                self._start(event)
+            case "progress" if event.progress is not None:
+                self.step = event.progress.step
+            case "preview" if event.artifact is not None:
+                step = event.artifact.step or self.step
+                self.frames.add(Frame(step, event.sequence, event.artifact))
+            case "result" if event.artifact is not None:
+                self.artifacts[event.artifact.kind, event.artifact.name] = event.artifact
+            case "succeeded" | "failed" | "cancelled":
+                self.state, self.report, self.error = event.kind, event.report, event.error
+
+    def _start(self, event: RunEvent) -> None:
+        self.state = "running"
+        if event.attempt > 1:  # From the beginning, on a new worker: the pictures of before count no more.
+            self.artifacts, self.frames, self.step = {}, Frames(), 0

@@ -1,0 +1,340 @@
+"""The only place where protobuf messages become plain values, and plain values become requests."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
+
+from convscope.errors import (
+    ConvscopeError,
+    FieldViolation,
+    InvalidArgument,
+    RunCancelled,
+    call_error,
+    run_error,
+)
+from convscope.events import Artifact, ArtifactKind, EventKind, Prediction, Progress, Report, RunEvent, RunState
+from convscope.v1 import artifact_pb2, run_pb2, visualization_service_pb2
+
+__all__ = ["PreviewOptions"]
+
+Image: TypeAlias = artifact_pb2.Image
+VisualizeRequest: TypeAlias = run_pb2.VisualizeRequest
+WatchRunRequest: TypeAlias = visualization_service_pb2.WatchRunRequest
+SubmitRunRequest: TypeAlias = visualization_service_pb2.SubmitRunRequest
+ListRunsRequest: TypeAlias = visualization_service_pb2.ListRunsRequest
+RunEventMessage: TypeAlias = run_pb2.RunEvent
+
+CODES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+_LARGEST_EXACT_INTEGER = 2**53
+_STATES: tuple[RunState, ...] = get_args(RunState)
+_KINDS: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
+_CANCEL_REASONS: dict[int, tuple[str, str]] = {
+    run_pb2.CANCEL_REASON_REQUESTED: ("REQUESTED", "somebody asked for it"),
+    run_pb2.CANCEL_REASON_DISCONNECTED: (
+        "DISCONNECTED",
+        "nobody watched it any more; detach=True lets a run go on alone",
+    ),
+    run_pb2.CANCEL_REASON_DRAINING: ("DRAINING", "the server shut down before it was done"),
+}
+
+
+class PreviewOptions(TypedDict, total=False):
+    """How previews are made: shortest seconds between two, longest edge in pixels, file format."""
+
+    min_interval: float
+    max_edge: int
+    format: Literal["jpeg", "png", "webp"]
+    none: bool
+
+
+# Errors
+
+
+def status_error(code: str, message: str, details: bytes | None = None) -> ConvscopeError:
+    """The error of a failed call, from its status and its `grpc-status-details-bin` trailer."""
+    reason, metadata, violations = _read_details(details or b"")
+    return call_error(code)(message, code=code, reason=reason, metadata=metadata, violations=violations)
+
+
+def _read_details(details: bytes) -> tuple[str, dict[str, str], list[FieldViolation]]:
+    try:
+        status = status_pb2.Status.FromString(details)
+    except DecodeError:  # A proxy's own idea of the trailer: the code and the message still count.
+        return "", {}, []
+    reason, metadata, violations = "", {}, []
+    for detail in status.details:
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad):
+            violations += [FieldViolation(v.field, v.description) for v in bad.field_violations]
+    return reason, metadata, violations
+
+
+def failure(error: run_pb2.Error, run_id: str) -> ConvscopeError:
+    """Why a run failed."""
+    code = CODES[error.code] if 0 <= error.code < len(CODES) else "UNKNOWN"
+    return run_error(code)(
+        error.message,
+        code=code,
+        reason=error.reason,
+        metadata=dict(error.metadata),
+        violations=[FieldViolation(v.field, v.description) for v in error.violations],
+        run_id=run_id,
+    )
+
+
+def cancellation(cancelled: run_pb2.Cancelled, run_id: str) -> RunCancelled:
+    """Why a run was cancelled."""
+    reason, why = _CANCEL_REASONS.get(cancelled.reason, ("", "the server does not say why"))
+    return RunCancelled(f"run {run_id} was cancelled: {why}", reason=reason, run_id=run_id)
+
+
+# Events
+
+
+def event(message: run_pb2.RunEvent) -> RunEvent:
+    """An entry of a run's log. A kind that this client does not know yet comes as a note that names it."""
+    kind = message.WhichOneof("event")
+    if kind is None:
+        text = "an event of a newer server that this client cannot read: pip install --upgrade convscope"
+        return _event(message, "note", note=text)
+    return _event(message, kind, **_READERS[kind](message))
+
+
+def _event(message: run_pb2.RunEvent, kind: EventKind, **fields: Any) -> RunEvent:
+    time = moment(message.time) or datetime.fromtimestamp(0, UTC)
+    return RunEvent(message.run, message.sequence, kind, time, **fields)
+
+
+_READERS: Mapping[str, Callable[[run_pb2.RunEvent], dict[str, Any]]] = {
+    "accepted": lambda _: {},
+    "queued": lambda message: {"position": message.queued.position},
+    "started": lambda message: {"device": message.started.device, "attempt": max(1, message.started.attempt)},
+    "progress": lambda message: {"progress": _progress(message.progress)},
+    "preview": lambda message: {"artifact": artifact(message.preview)},
+    "result": lambda message: {"artifact": artifact(message.result)},
+    "note": lambda message: {"note": message.note.text},
+    "gap": lambda message: {"gap": (message.gap.first, message.gap.last)},
+    "succeeded": lambda message: {"report": report(message.succeeded.report)},
+    "failed": lambda message: {"error": failure(message.failed.error, message.run)},
+    "cancelled": lambda message: {"error": cancellation(message.cancelled, message.run)},
+}
+
+
+def _progress(message: run_pb2.Progress) -> Progress:
+    eta = seconds(message.eta) if message.HasField("eta") else None
+    return Progress(message.step, message.total, dict(message.metrics), eta)
+
+
+def artifact(message: artifact_pb2.Artifact) -> Artifact:
+    """A preview or a result."""
+    limits = message.value_range if message.HasField("value_range") else None
+    return Artifact(
+        name=message.name,
+        kind=_KINDS[max(0, message.kind - 1)] if message.kind <= len(_KINDS) else "text",
+        media_type=message.media_type,
+        digest=message.digest,
+        size_bytes=message.size_bytes,
+        content=message.inline_content if message.HasField("inline_content") else None,
+        caption=message.caption,
+        width=message.width,
+        height=message.height,
+        value_range=(limits.min, limits.max) if limits is not None else None,
+        step=message.step,
+    )
+
+
+def report(message: run_pb2.Report) -> Report:
+    """The report of a run that succeeded."""
+    predictions = tuple(Prediction(p.index, p.label, p.probability) for p in message.predictions)
+    return Report(dict(message.scores), tuple(message.notes), from_struct(message.provenance), predictions)
+
+
+def run_state(state: int) -> RunState:
+    """The name of a run's state."""
+    return _STATES[min(max(state, 1), len(_STATES)) - 1]
+
+
+def to_run_state(state: RunState | None) -> run_pb2.RunState.ValueType:
+    """The state of that name, or "any".
+
+    Raises:
+        InvalidArgument: there is no such state.
+    """
+    if state is None:
+        return run_pb2.RUN_STATE_UNSPECIFIED
+    if state not in _STATES:
+        raise InvalidArgument(f"no run state {state!r}; choose one of {', '.join(_STATES)}")
+    return run_pb2.RunState.Value(f"RUN_STATE_{state.upper()}")
+
+
+# Requests
+
+
+def visualize_request(
+    technique: str,
+    *,
+    model: str,
+    image: Image | None,
+    extra_images: Mapping[str, Image],
+    params: Mapping[str, Any],
+    seed: int,
+    request_id: str,
+    previews: PreviewOptions | bool | None,
+    deadline: float | None,
+    detach: bool,
+    labels: Mapping[str, str],
+    max_restarts: int,
+) -> VisualizeRequest:
+    """The request for one run."""
+    try:
+        return VisualizeRequest(
+            technique=technique,
+            model=model,
+            image=image,
+            extra_images=extra_images,
+            params=to_struct(params),
+            seed=seed,
+            request_id=request_id,
+            previews=preview_options(previews),
+            deadline=None if deadline is None else duration(deadline),
+            on_disconnect=run_pb2.ON_DISCONNECT_DETACH if detach else run_pb2.ON_DISCONNECT_CANCEL,
+            labels=labels,
+            max_restarts=max_restarts,
+        )
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidArgument):
+            raise
+        raise InvalidArgument(f"the request cannot be sent as it is: {error}") from error
+
+
+def preview_options(previews: PreviewOptions | bool | None) -> run_pb2.PreviewOptions | None:
+    """The options that the caller means: None the server's own, False none, a dict some.
+
+    Raises:
+        InvalidArgument: an option is unknown.
+    """
+    if previews is None or previews is True:
+        return None
+    if previews is False:
+        return run_pb2.PreviewOptions(none=True)
+    unknown = set(previews) - set(PreviewOptions.__annotations__)
+    if unknown:
+        known = ", ".join(sorted(PreviewOptions.__annotations__))
+        raise InvalidArgument(f"no preview option {min(unknown)!r}; there are {known}")
+    interval, name = previews.get("min_interval"), previews.get("format", "jpeg").upper()
+    if name not in {"JPEG", "PNG", "WEBP"}:
+        raise InvalidArgument(f"no preview format {name.lower()!r}; choose jpeg, png or webp")
+    return run_pb2.PreviewOptions(
+        min_interval=None if interval is None else duration(interval),
+        max_edge=previews.get("max_edge", 0),
+        format=run_pb2.PreviewFormat.Value(f"PREVIEW_FORMAT_{name}"),
+        none=previews.get("none", False),
+    )
+
+
+# Small things
+
+
+def moment(timestamp: Timestamp) -> datetime | None:
+    """The time in UTC, or None where it was never set."""
+    if not timestamp.seconds and not timestamp.nanos:
+        return None
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+def seconds(message: Duration) -> float:
+    """A duration in seconds."""
+    return message.seconds + message.nanos / 1e9
+
+
+def duration(value: float) -> Duration:
+    """A duration of that many seconds.
+
+    Raises:
+        InvalidArgument: it is negative or no finite number.
+    """
+    if not math.isfinite(value) or value < 0:
+        raise InvalidArgument(f"a time is a finite number of seconds from 0, not {value!r}")
+    whole = int(value)
+    return Duration(seconds=whole, nanos=round((value - whole) * 1e9) % 1_000_000_000)
+
+
+def to_struct(params: Mapping[str, Any]) -> Struct:
+    """Parameters as the wire has them: JSON values, every number a double.
+
+    Raises:
+        InvalidArgument: a value is no JSON value, or an integer that a double cannot hold.
+    """
+    struct = Struct()
+    struct.update({name: _plain(value, f"params.{name}") for name, value in params.items()})
+    return struct
+
+
+def _plain(value: Any, path: str) -> Any:
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
+        value = value.tolist()
+    match value:
+        case None | bool() | str() | float():
+            return value
+        case int() if abs(value) <= _LARGEST_EXACT_INTEGER:
+            return value
+        case os.PathLike():
+            return os.fspath(value)
+        case Mapping():
+            return {str(key): _plain(item, f"{path}.{key}") for key, item in value.items()}
+        case Iterable() if not isinstance(value, bytes):
+            return [_plain(item, f"{path}.{place}") for place, item in enumerate(value)]
+    message = f"{path}: {value!r} cannot be sent; give a number up to 2^53, a string, a list or a dict"
+    raise InvalidArgument(message, violations=[FieldViolation(path, message)])
+
+
+def from_struct(struct: Struct) -> dict[str, Any]:
+    """JSON values again; whole numbers come back as integers."""
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def _value(value: Any) -> Any:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() else number
+        case "struct_value":
+            return from_struct(value.struct_value)
+        case "list_value":
+            return [_value(item) for item in value.list_value.values]
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None

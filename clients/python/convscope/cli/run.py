@@ -1,0 +1,158 @@
+"""Run a technique, or watch a run that is already there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convscope.cli import exits, schema
+from convscope.cli.board import Board, show
+from convscope.cli.options import Json, Models, Plugins, Server, opened, pairs, reached
+from convscope.cli.render import console, write_json
+from convscope.client import DEFAULT_MODEL, Client
+from convscope.errors import ConvscopeError
+from convscope.result import Result
+from convscope.run import Run
+
+__all__ = ["run", "watch"]
+
+Preview = Annotated[
+    bool | None,
+    typer.Option(
+        "--preview/--no-preview",
+        help="Show previews here; in half blocks where the terminal has no graphics.",
+        show_default="where the terminal has graphics",
+    ),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go.", show_default="TECHNIQUE-RUN")
+]
+
+
+def run(
+    technique: Annotated[str, typer.Argument(metavar="TECHNIQUE", show_default=False)],
+    *,
+    image: Annotated[Path | None, typer.Option("--image", "-i", help="Picture to look at.", show_default=False)] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Model to look into.")] = DEFAULT_MODEL,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="KEY=VALUE", help="Parameter of the technique.", show_default=False),
+    ] = None,
+    extra: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE=FILE", help="Further picture (style, …).", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random number.")] = 0,
+    out: Out = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id, and let it go on alone.")] = False,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="To find the run by.", show_default=False)
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Fails after that.", show_default=False)
+    ] = None,
+    max_restarts: Annotated[int, typer.Option(min=0, max=10, help="Start again when the worker is lost.")] = 0,
+    preview: Preview = None,
+    server: Server = None,
+    plugin: Plugins = None,
+    models: Models = None,
+    json: Json = False,
+) -> None:
+    """Run a technique on a picture; Ctrl-C cancels it.
+
+    What it makes is saved. With no server configured, everything happens inside this process.
+    """
+    if detach and server is None:
+        raise typer.BadParameter("--detach needs a server that goes on without this process: give --server")
+    with opened(server, plugins=plugin, models=models) as client:
+        params = schema.parse(pairs(param, "-p"), client.technique(technique).params_schema)
+        started = client.visualize(
+            technique,
+            image=image,
+            model=model,
+            extra_images={role: Path(file) for role, file in pairs(extra, "--extra").items()},
+            seed=seed,
+            detach=detach,
+            labels=pairs(label, "--label"),
+            deadline=deadline,
+            max_restarts=max_restarts,
+            **_as_params(params),
+        )
+        if detach:
+            write_json({"run": started.id}) if json else typer.echo(started.id)
+            return
+        result = _follow_or_cancel(client, started, Board(technique, preview=preview))
+        _finish(result, out or Path(f"{technique}-{started.id[:8]}"), preview=preview, json=json)
+
+
+def watch(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)],
+    *,
+    after: Annotated[int, typer.Option(min=0, help="Last event already seen.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go.", show_default="nowhere")
+    ] = None,
+    preview: Preview = None,
+    server: Server = None,
+    json: Json = False,
+) -> None:
+    """Watch a run to its end; Ctrl-C stops only watching."""
+    with reached(server) as client:
+        watched = client.attach(run, after)
+        try:
+            with Board(client.run(run).technique, preview=preview) as board:
+                result = watched.result(on_event=board.update)
+        except KeyboardInterrupt as error:
+            exits.complain(f"no longer watching; go on with: convscope watch {run} --after {watched.sequence}")
+            raise typer.Exit(exits.INTERRUPTED) from error
+        _finish(result, out, preview=preview, json=json)
+
+
+def _as_params(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters, none of which may bear the name of an option.
+
+    Raises:
+        BadParameter: one does.
+    """
+    taken = {"image", "model", "extra_images", "seed", "detach", "request_id", "labels", "deadline", "previews"}
+    for name in sorted(params.keys() & (taken | {"max_restarts", "technique"})):
+        raise typer.BadParameter(f"{name!r} is no parameter; see the options of `convscope run --help`")
+    return params
+
+
+def _follow_or_cancel(client: Client, run: Run, board: Board) -> Result:
+    try:
+        with board:
+            return run.result(on_event=board.update)
+    except KeyboardInterrupt as error:
+        exits.complain(_cancelled(client, run.id))
+        raise typer.Exit(exits.INTERRUPTED) from error
+
+
+def _cancelled(client: Client, run_id: str) -> str:
+    try:
+        client.cancel(run_id)
+    except ConvscopeError as error:
+        return f"run {run_id} could not be cancelled: {error}; try again: convscope cancel {run_id}"
+    return f"cancelled run {run_id}"
+
+
+def _finish(result: Result, out: Path | None, *, preview: bool | None, json: bool) -> None:
+    paths = [] if out is None else result.save(out)
+    if json:
+        write_json({"run": result.run_id, "report": result.report, "files": paths})
+        return
+    if any(artifact.kind == "image" and artifact.name != "input" for artifact in result.artifacts):
+        show(result.image, console(), preview=preview)
+    for line in _summary(result, paths):
+        typer.echo(line)
+
+
+def _summary(result: Result, paths: Sequence[Path]) -> list[str]:
+    report = result.report
+    lines = [f"{p.probability:6.1%}  {p.label}" for p in report.predictions]
+    lines += [f"{name}: {value:.6g}" for name, value in report.scores.items()]
+    lines += [f"note: {note}" for note in report.notes]
+    return lines + [str(path) for path in paths]

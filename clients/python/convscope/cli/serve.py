@@ -1,0 +1,71 @@
+"""Start a server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convscope._embedded import needs_server
+
+__all__ = ["serve"]
+
+
+def serve(
+    *,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8470")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="cpu, cuda:0, …", show_default="every usable one")
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Models: NAME/model.toml.", show_default=False)
+    ] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Plugin file to load.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Runs and results.", show_default="~/.local/share/convscope")
+    ] = None,
+    strict: Annotated[bool | None, typer.Option("--strict", help="A broken plugin stops the server.")] = None,
+    insecure: Annotated[bool | None, typer.Option("--insecure", help="Serve other machines without TLS.")] = None,
+    allow_code: Annotated[bool | None, typer.Option("--allow-code", help="model.toml may name Python code.")] = None,
+    warm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Models to load first; '' for none.", show_default="efficientnet_lite0"),
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.", show_default="text")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings.", show_default="convscope.toml, if there is one")
+    ] = None,
+) -> None:
+    """Start a server.
+
+    It serves until Ctrl-C or SIGTERM, and then lets live runs end; a second signal does not wait for them.
+    Flags count first, then CONVSCOPE_* variables, then the settings file.
+    """
+    flags = {
+        "port": port,
+        "host": host,
+        "devices": devices,
+        "models_dir": models,
+        "plugin_files": None if plugin is None else tuple(map(str, plugin)),
+        "data_dir": data,
+        "strict": strict,
+        "insecure": insecure,
+        "allow_code": allow_code,
+        "warm_models": warm,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    with needs_server():
+        from convscope_server.app import serve as serve_until_stopped
+        from convscope_server.config import Settings, SettingsError
+    try:
+        settings = Settings.load(config, os.environ, flags)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
+    raise typer.Exit(serve_until_stopped(settings))

@@ -1,0 +1,161 @@
+"""What a run made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convscope._animation import write_animation
+from convscope.errors import FailedPrecondition, NotFound
+from convscope.events import Artifact, ArtifactKind, Frame, Report, decode_array, decode_image, decode_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+__all__ = ["Result"]
+
+_SUFFIXES: dict[ArtifactKind, str] = {"image": ".png", "tensor": ".npy", "table": ".json", "text": ".txt"}
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+class Result:
+    """The pictures, arrays, tables and texts of a run, and its report.
+
+    Results of more than 1 MiB stay on the server until something of their kind is looked at; each is checked
+    against its digest.
+
+    Attributes:
+        run_id: The run.
+        report: Did it work, and what exactly was done.
+        artifacts: Every result as it came, encoded, in the order in which it was made.
+        previews: Frames that were seen on the way, at most 240, evenly spread.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        report: Report,
+        artifacts: Sequence[Artifact],
+        previews: Sequence[Frame],
+        fetch: Callable[[str], bytes],
+    ) -> None:
+        self.run_id = run_id
+        self.report = report
+        self.artifacts = tuple(artifacts)
+        self.previews = tuple(previews)
+        self._fetch = fetch
+        self._fetched: dict[str, bytes] = {}
+
+    @cached_property
+    def images(self) -> dict[str, Image.Image]:
+        """Pictures by name: what they show. `images["input"]` is what the network saw, pixel for pixel."""
+        return {artifact.name: decode_image(self.content(artifact)) for artifact in self._all("image")}
+
+    @cached_property
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Arrays by name, exact; maps are in input coordinates."""
+        return {artifact.name: decode_array(self.content(artifact)) for artifact in self._all("tensor")}
+
+    @cached_property
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Tables by name: a list of rows."""
+        return {artifact.name: decode_table(self.content(artifact)) for artifact in self._all("table")}
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Texts by name."""
+        return {artifact.name: self.content(artifact).decode() for artifact in self._all("text")}
+
+    @property
+    def image(self) -> Image.Image:
+        """The one to look at first: the overlay where there is one, else the first picture but the input.
+
+        Raises:
+            NotFound: the run made no picture.
+        """
+        names = [artifact.name for artifact in self._all("image")]
+        shown = [name for name in names if name != "input"]
+        if not shown:
+            raise NotFound(f"run {self.run_id} made no picture; look at .tensors, .tables and .texts")
+        return self.images["overlay" if "overlay" in shown else shown[0]]
+
+    def content(self, artifact: Artifact) -> bytes:
+        """The encoded file of one of `artifacts`.
+
+        Raises:
+            ConvscopeError: it is on the server, and cannot be fetched.
+        """
+        if artifact.content is not None:
+            return artifact.content
+        if artifact.digest not in self._fetched:
+            self._fetched[artifact.digest] = self._fetch(artifact.digest)
+        return self._fetched[artifact.digest]
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write everything: pictures as PNG, arrays as .npy, tables and the report as JSON, texts as .txt.
+
+        The directory is made where it is missing. The report is `report.json`, with the captions of the pictures.
+
+        Returns:
+            The paths written, the report last.
+        """
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths: dict[Path, Artifact] = {}
+        for artifact in self.artifacts:
+            path = _free_path(folder, artifact, {*paths, folder / "report.json"})
+            path.write_bytes(self.content(artifact))
+            paths[path] = artifact
+        report = folder / "report.json"
+        report.write_text(json.dumps(self._describe(paths), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return [*paths, report]
+
+    def animation(
+        self, path: str | os.PathLike[str], *, fps: float = 12.0, final: str | None = None, max_edge: int = 640
+    ) -> Path:
+        """Write the previews and, held for a second, the finished picture as an animation.
+
+        Args:
+            path: Ends in .webp, .gif or .png.
+            fps: Frames a second.
+            final: Name of the finished picture; the one to look at first where absent.
+            max_edge: Longest edge in pixels.
+
+        Raises:
+            FailedPrecondition: no previews were seen: the run makes none, or was asked for none.
+            InvalidArgument: the format is none of these.
+        """
+        if not self.previews:
+            raise FailedPrecondition(f"run {self.run_id} has no previews to animate; ask for it with previews=True")
+        last = self.images[final] if final is not None else self.image
+        return write_animation(Path(path), [frame.image for frame in self.previews], last, fps=fps, max_edge=max_edge)
+
+    def _all(self, kind: ArtifactKind) -> list[Artifact]:
+        return [artifact for artifact in self.artifacts if artifact.kind == kind]
+
+    def _describe(self, paths: dict[Path, Artifact]) -> dict[str, Any]:
+        facts = ("kind", "name", "caption", "digest", "value_range")
+        files = {path.name: {fact: getattr(made, fact) for fact in facts} for path, made in paths.items()}
+        return {"run": self.run_id, **asdict(self.report), "files": files}
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{artifact.kind} {artifact.name!r}" for artifact in self.artifacts)
+        return f"<Result of run {self.run_id}: {names or 'nothing'}>"
+
+
+def _free_path(folder: Path, artifact: Artifact, taken: set[Path]) -> Path:
+    # Names come from plugins: no path may leave the folder.
+    stem = _UNSAFE.sub("_", artifact.name).strip("._") or artifact.kind
+    path = folder / (stem + _SUFFIXES[artifact.kind])
+    number = 2
+    while path in taken:
+        path = folder / f"{stem}-{number}{_SUFFIXES[artifact.kind]}"
+        number += 1
+    return path

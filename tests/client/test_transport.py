@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+import convscope
+from convscope._transport import _OPTIONS, Address
+from convscope.testing import FakeServer
+from support.grpc_fake import serving
+
+
+@pytest.mark.parametrize(
+    ("given", "target"),
+    [
+        ("gpu-box:9000", "gpu-box:9000"),
+        ("gpu-box", "gpu-box:8470"),
+        ("[::1]:9000", "[::1]:9000"),
+        ("::1", "[::1]:8470"),
+        ("127.0.0.1", "127.0.0.1:8470"),
+    ],
+)
+def test_the_port_may_be_left_out(given: str, target: str) -> None:
+    assert Address.of(given, token=None, ca=None, timeout=1).target == target
+
+
+@pytest.mark.parametrize("given", ["http://gpu-box:8470", "grpc://x", ""])
+def test_what_is_no_address_is_refused(given: str) -> None:
+    with pytest.raises(convscope.InvalidArgument, match="host:port"):
+        convscope.connect(given)
+
+
+def test_a_token_never_travels_in_the_clear() -> None:
+    with pytest.raises(convscope.InvalidArgument, match="in the clear"):
+        convscope.connect("gpu-box", token="secret")
+    assert Address.of("localhost", token="secret", ca=None, timeout=1).metadata() == (
+        ("authorization", "Bearer secret"),
+    )
+
+
+def test_a_token_goes_over_tls(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(b"pem")
+    address = Address.of("gpu-box", token="secret", ca=tmp_path / "ca.pem", timeout=1)
+    assert address.roots == b"pem"
+    with pytest.raises(convscope.InvalidArgument, match="cannot read the certificate authority"):
+        convscope.connect("gpu-box", ca=tmp_path / "none.pem")
+
+
+def test_a_half_open_connection_is_noticed_within_45_seconds() -> None:
+    options = dict(_OPTIONS)
+    assert options["grpc.keepalive_time_ms"] + options["grpc.keepalive_timeout_ms"] <= 45_000
+    assert options["grpc.keepalive_permit_without_calls"] == 1
+    assert not any("message_length" in name for name in options)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_server_that_is_not_there_is_reported_at_once() -> None:
+    began = time.monotonic()
+    with convscope.connect(f"127.0.0.1:{free_port()}") as client:
+        for call in (client.techniques, lambda: client.visualize("x"), lambda: client.attach("0" * 32)):
+            with pytest.raises(convscope.Unavailable, match="is `convscope serve` running there"):
+                call()
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_that_is_not_there_is_reported_at_once_under_asyncio() -> None:
+    async def ask() -> None:
+        async with convscope.aio.connect(f"127.0.0.1:{free_port()}") as client:
+            await client.visualize("x")
+
+    with pytest.raises(convscope.Unavailable, match="is `convscope serve` running there"):
+        asyncio.run(ask())
+
+
+def test_a_call_that_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer()
+    answer = server.unary
+    monkeypatch.setattr(server, "unary", lambda *args: time.sleep(0.5) or answer(*args))
+    with serving(server) as port, convscope.connect(f"127.0.0.1:{port}", timeout=0.1) as client:
+        with pytest.raises(convscope.DeadlineExceeded):
+            client.techniques()
+        assert client.model("efficientnet_lite0").name == "efficientnet_lite0", "loading a model has no deadline"
+
+
+def test_a_closed_async_client_says_so() -> None:
+    async def ask() -> None:
+        client = convscope.aio.connect("127.0.0.1:1")
+        await client.close()
+        await client.techniques()
+
+    with pytest.raises(convscope.FailedPrecondition, match="closed"):
+        asyncio.run(ask())
