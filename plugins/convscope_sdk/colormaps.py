@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,28 @@ class Colormap:
 
     def __call__(self, values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
         """RGB of values in [0, 1], uint8, with one more axis of three; values outside take an end colour."""
-        table = np.frombuffer(bytes.fromhex(self.controls), dtype=np.uint8).reshape(-1, 3)
-        places = np.linspace(0, 1, len(table))
-        channels = [np.interp(values, places, table[:, channel]) for channel in range(3)]
-        return np.asarray(np.rint(np.stack(channels, axis=-1)), dtype=np.uint8)
+        return _table(self.controls)[self.places(values)]
+
+    def places(self, values: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+        """Where values in [0, 1] stand in `table`."""
+        return np.asarray(np.rint(values * np.float32(_STEPS - 1)).clip(0, _STEPS - 1), dtype=np.intp)
+
+    @property
+    def table(self) -> NDArray[np.uint8]:
+        """(1024, 3) colours from one end to the other, uint8."""
+        return _table(self.controls)
+
+
+# Finer than 8 bits can show between two control colours.
+_STEPS = 1024
+
+
+@functools.cache
+def _table(controls: str) -> NDArray[np.uint8]:
+    points = np.frombuffer(bytes.fromhex(controls), dtype=np.uint8).reshape(-1, 3)
+    places, steps = np.linspace(0, 1, len(points)), np.linspace(0, 1, _STEPS)
+    channels = [np.interp(steps, places, points[:, channel]) for channel in range(3)]
+    return np.asarray(np.rint(np.stack(channels, axis=-1)), dtype=np.uint8)
 
 
 SEQUENTIAL = Colormap(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from convscope_sdk.colormaps import DIVERGING, SEQUENTIAL
+from convscope_sdk.colormaps import DIVERGING, SEQUENTIAL, Colormap
 
 __all__ = ["heatmap_picture", "map_of", "number", "overlay_picture", "span_of", "to_array", "to_picture"]
 
@@ -122,21 +123,27 @@ def overlay_picture(picture: Image.Image, values: Any, *, signed: bool = False) 
     array = map_of(values)
     if picture.size != array.shape[::-1]:
         raise ValueError(f"a map of shape {array.shape} does not cover a picture of shape {picture.size[::-1]}")
-    scaled = _scaled(array, span_of(array, signed=signed), signed=signed)
+    scaled = _scaled(array, span_of(array, signed=signed), signed=signed).astype(np.float32)
     strength = np.abs(2 * scaled - 1) if signed else scaled
+    colors = DIVERGING if signed else SEQUENTIAL
     # Of the sequential map only violet to orange: at a dark picture's luma, yellow would be olive.
-    color = (DIVERGING(scaled) if signed else SEQUENTIAL(0.25 + scaled / 2)).astype(np.float32) / 255
-    chroma = color - (color @ _LUMA)[..., None]
-    luma = (np.asarray(picture.convert("RGB"), dtype=np.float32) / 255 @ _LUMA)[..., None]
-    colored = luma + strength[..., None] * _reach(luma, chroma) * chroma
+    place = colors.places(scaled if signed else np.float32(0.25) + scaled / 2)
+    chroma, upward, downward = (of[place] for of in _chroma(colors))
+    luma = np.asarray(picture.convert("RGB"), dtype=np.float32) @ (_LUMA / 255)
+    # How many times the chroma fits between the grey and the faces of the RGB cube.
+    reach = np.minimum((1 - luma) / upward, luma / downward)
+    colored = luma[..., None] + (strength * reach)[..., None] * chroma
     return Image.fromarray(np.asarray(np.rint(colored.clip(0, 1) * 255), dtype=np.uint8))
 
 
-def _reach(luma: NDArray[Any], chroma: NDArray[Any]) -> NDArray[Any]:
-    """How many times the chroma fits between a grey and the faces of the RGB cube, (H, W, 1)."""
-    faint = np.abs(chroma) < _FAINT
-    room = np.where(chroma > 0, 1 - luma, luma) / np.where(faint, 1, np.abs(chroma))
-    return np.asarray(np.where(faint.all(-1, keepdims=True), 0, np.where(faint, np.inf, room).min(-1, keepdims=True)))
+@functools.cache
+def _chroma(colors: Colormap) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Of each colour: itself less its luma, and how far that reaches up and down, infinite where it is grey."""
+    color = colors.table.astype(np.float32) / 255
+    chroma = color - (color @ _LUMA)[:, None]
+    grey = np.abs(chroma).max(-1) < _FAINT
+    upward, downward = (np.where(grey, np.inf, way.max(-1)).astype(np.float32) for way in (chroma, -chroma))
+    return chroma.astype(np.float32), upward, downward
 
 
 def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:

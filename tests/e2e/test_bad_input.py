@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from convscope.testing import ServerProcess
 from convscope.v1 import catalog_service_pb2, content_service_pb2, model_admin_service_pb2, run_pb2
 from convscope.v1 import visualization_service_pb2 as pb
 from convscope.v1.catalog_service_pb2_grpc import CatalogServiceStub
@@ -20,7 +21,6 @@ from convscope.v1.model_admin_service_pb2_grpc import ModelAdminServiceStub
 from convscope.v1.visualization_service_pb2_grpc import VisualizationServiceStub
 from support.pictures import ODD_PICTURES, bomb, encoded, photo, truncated
 from support.port import Refusal, visualize
-from support.served import served
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,10 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     folder = tmp_path_factory.mktemp("server")
     plugin = folder / "broken_plugin.py"
     plugin.write_text(BROKEN_PLUGIN)
-    with served(folder, "--plugin", str(plugin), "--devices", "cpu") as address, grpc.insecure_channel(address) as link:
+    with (
+        ServerProcess(folder, "--plugin", str(plugin), "--devices", "cpu") as server,
+        grpc.insecure_channel(server.address) as link,
+    ):
         yield link
 
 

@@ -92,6 +92,7 @@ class Worker:
         """
         modes = ModeGuard(self._shop.device)
         self._watchdog.start()
+        self._report_models()
         try:
             while self._take_commands(wait=not until_idle):
                 job = self._next_job()
