@@ -1,0 +1,79 @@
+"""What asking a server costs over calling the technique, and over the peer that people use today."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from benchmarks.harness import photograph, serving
+from benchmarks.inprocess import default_network
+from benchmarks.result import Measure, Result, median
+from PIL import Image
+from torch import nn
+
+import convscope
+from convscope_sdk.images import fit_image, open_image, to_tensor
+from convscope_sdk.network import Network
+from convscope_techniques.attribution.grad_cam import grad_cam
+
+LOOPBACK_BOUND = 1.15
+PEER_BOUND = 1.0
+
+
+def run(*, quick: bool = False) -> Result:
+    """Medians of interleaved calls: server over loopback with PNG results, in process, pytorch-grad-cam in process."""
+    network, photo = default_network(), photograph()
+    with serving() as (_, client):
+        jobs: dict[str, Callable[[], object]] = {
+            "loopback": lambda: _over_loopback(client, photo),
+            "in_process": lambda: list(grad_cam.run(network, photo)),
+            "peer": _peer(network, photo),
+        }
+        times = _interleaved(jobs, rounds=8 if quick else 60)
+    loopback, here, peer = (median(times[name]) for name in jobs)
+    measures = (
+        Measure("grad_cam over loopback / in process", loopback / here, LOOPBACK_BOUND),
+        Measure("grad_cam over loopback / pytorch-grad-cam in process", loopback / peer, PEER_BOUND),
+    )
+    return Result("overhead", measures, {"loopback": loopback, "in_process": here, "peer": peer})
+
+
+def _over_loopback(client: convscope.Client, photo: bytes) -> Image.Image:
+    return client.visualize("grad_cam", image=photo).result().images["overlay"]
+
+
+def _peer(network: Network, photo: bytes) -> Callable[[], object]:
+    """pytorch-grad-cam 1.5.7 as its README uses it, from the file to the map: it draws and encodes nothing."""
+    from pytorch_grad_cam import GradCAM
+
+    module = network.spec.build().eval()  # its own copy, whose parameters take gradients as it needs
+    layer = module.get_submodule(network.aliases["last_conv"])
+    cam = GradCAM(model=nn.Sequential(_Normalize(network), module), target_layers=[layer])
+
+    def call() -> object:
+        picture = fit_image(open_image(photo).picture, network.spec, fit="crop", size=None)
+        return cam(input_tensor=to_tensor(picture), targets=None)
+
+    return call
+
+
+class _Normalize(nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._network = (network,)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self._network[0].normalize(pixels)
+
+
+def _interleaved(jobs: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each job in each round, after a warm-up of three; neighbours in time see the same machine."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for number in range(rounds + 3):
+        for name, job in jobs.items():
+            began = time.perf_counter()
+            job()
+            if number >= 3:  # noqa: PLR2004 - the warm-up
+                times[name].append(time.perf_counter() - began)
+    return times

@@ -1,0 +1,166 @@
+"""Reference pages made from the code when the site is built, so that they cannot disagree with it."""
+# ruff: noqa: INP001 - MkDocs loads this file by its path
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mkdocs.structure.files import File, Files
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+
+    from convscope_sdk.technique import Technique
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the generated pages."""
+    for path, make in (
+        ("reference/techniques.md", techniques_page),
+        ("reference/cli.md", cli_page),
+        ("reference/settings.md", settings_page),
+    ):
+        files.append(File.generated(config, path, content=make()))
+    return files
+
+
+def techniques_page() -> str:
+    """Every built-in technique with its parameters, from the schemas that the server checks requests against."""
+    from convscope_techniques import convscope_techniques
+
+    sections = [_technique(technique) for technique in convscope_techniques()]
+    return "\n\n".join(["# Techniques", _TECHNIQUES_INTRO, *sections])
+
+
+def cli_page() -> str:
+    """`--help` of the command and of every subcommand."""
+    lines = ["# Command line", "What each command says with `--help`.", _console("convscope", _help())]
+    for command in subcommands(_help()):
+        lines += [f"## `convscope {command}`", _console(f"convscope {command}", _help(command))]
+    return "\n\n".join(lines)
+
+
+def settings_page() -> str:
+    """Every setting of a server with its type, default and meaning."""
+    from convscope_server.config import Settings
+
+    rows = ["| setting | variable | default | meaning |", "|---|---|---|---|"]
+    schema = Settings.model_json_schema()["properties"]
+    for name, field in Settings.model_fields.items():
+        default = "XDG data home" if field.default_factory else _default(field.default)
+        description = _cell(schema[name].get("description", ""))
+        rows.append(f"| `{name}` | `CONVSCOPE_{name.upper()}` | {default} | {description} |")
+    return "\n\n".join(["# Settings", _SETTINGS_INTRO, "\n".join(rows)])
+
+
+def subcommands(text: str) -> list[str]:
+    """Names of the commands that a help text lists."""
+    listed = text.partition("Commands")[2]
+    return re.findall(r"^\W{1,4}([a-z][a-z-]*)  ", listed, flags=re.MULTILINE)
+
+
+_TECHNIQUES_INTRO = """\
+What this installation brings; `convscope techniques` lists what *your* server has, plugins included.
+Targets and layers are written in [one language](../how-to/write-a-technique.md#targets-and-layers).
+
+Every technique that looks at a picture also returns `images["input"]`, the exact pixels that the network saw.
+A map comes three times: in colour under its own name, over the picture as `overlay`, and raw as a tensor."""
+
+_SETTINGS_INTRO = """\
+A server takes each setting from the first of these that has it:
+
+1. a flag of `convscope serve` (see the [command line](cli.md)),
+2. an environment variable,
+3. `convscope.toml` in the working directory, with the names below at its top level.
+
+An unknown name is an error that says where it was found and what was probably meant.
+Times are in seconds; sizes are in bytes and may be written `64 MiB`; lists are comma-separated, in TOML arrays.
+
+```toml title="convscope.toml"
+port = 8470
+devices = ["cuda:0", "cuda:1"]
+models_dir = "/srv/models"
+max_live_runs = 8
+```"""
+
+
+def _technique(technique: Technique[Any]) -> str:
+    needs = ", ".join(f"`{need}`" for need in sorted(technique.needs)) or "nothing"
+    schema = technique.params.json_schema()
+    parts = [
+        f"## {technique.id}",
+        technique.summary,
+        *_details(technique),
+        f"Needs {needs}. Follows {technique.cites}.",
+    ]
+    rows = ["| parameter | type | default | meaning |", "|---|---|---|---|"]
+    rows += _parameters(schema.get("properties", {}), schema.get("$defs", {}))
+    return "\n\n".join([*parts, "\n".join(rows)])
+
+
+def _details(technique: Technique[Any]) -> Iterator[str]:
+    """What its docstring says after the summary."""
+    import inspect
+
+    yield from (inspect.getdoc(technique.function) or "").split("\n\n")[1:]
+
+
+def _parameters(properties: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+    for name, field in properties.items():
+        default = _default(field.get("default"))
+        yield f"| `{name}` | {_type(field, definitions)} | {default} | {_cell(field.get('description', ''))} |"
+
+
+def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """A JSON schema in words: `integer, 1 to 1000`."""
+    if "$ref" in field:
+        return _type(definitions[field["$ref"].rpartition("/")[2]], definitions)
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "anyOf" in field:
+        return " or ".join(_type(option, definitions) for option in field["anyOf"] if option != {"type": "null"})
+    if "format" in field:
+        return str(field["format"]).removeprefix("convscope-")
+    kind = field.get("type", "any")
+    return f"{kind}{_bounds(field)}"
+
+
+def _bounds(field: Mapping[str, Any]) -> str:
+    low, above = field.get("minimum"), field.get("exclusiveMinimum")
+    high = field.get("maximum")
+    first = f"{low:g}" if low is not None else f"above {above:g}" if above is not None else ""
+    return f", {first} to {high:g}" if first and high is not None else f", at least {first}" if low is not None else ""
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ("", (), []):
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{', '.join(map(str, value))}`" if isinstance(value, tuple | list) else f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _console(command: str, text: str) -> str:
+    return f"```console\n$ {command} --help\n{text.strip()}\n```"
+
+
+def _help(*command: str) -> str:
+    plain = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "TERMINAL_WIDTH": "100"}
+    done = subprocess.run(  # noqa: S603 - our own command, in this interpreter
+        [sys.executable, "-m", "convscope", *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **plain},
+    )
+    said = done.stdout.replace("python -m convscope", "convscope")
+    return "\n".join(line.rstrip() for line in said.splitlines())
