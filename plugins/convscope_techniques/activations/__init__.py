@@ -1,0 +1,1 @@
+"""Techniques that show what each layer answers."""

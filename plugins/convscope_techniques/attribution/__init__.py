@@ -1,0 +1,1 @@
+"""Techniques that say which pixels a score depends on."""

@@ -1,0 +1,111 @@
+"""How much each pixel adds to the score on the way from a baseline to the picture (Sundararajan et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from convscope_sdk import events
+from convscope_sdk.events import Event, Heatmap, Note, Preview, Progress, Scores
+from convscope_sdk.params import ImageParams
+from convscope_sdk.run import Run
+from convscope_sdk.target import Target
+from convscope_sdk.technique import technique
+from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
+from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
+from convscope_techniques.attribution.capped import CAP_HELP, CapField, capped
+from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField, explain
+from convscope_techniques.attribution.extent import extent
+from convscope_techniques.attribution.gradients import gradients
+
+__all__ = ["IntegratedGradientsParams", "integrated_gradients", "nodes"]
+
+_ACCEPTED_GAP = 0.01  # of the score's difference
+
+
+class IntegratedGradientsParams(ImageParams):
+    """Parameters of `integrated_gradients`; the defaults are the paper's."""
+
+    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
+    steps: int = Field(50, ge=1, le=1000, description="Places between baseline and picture; the paper takes 20 to 300.")
+    baseline: Baseline = Field("black", description=f"Where the path begins: a picture of no evidence. {BASELINE_HELP}")
+    signed: bool = Field(True, description="Draw pixels that speak against the target too, in blue; else magnitudes.")
+    cap: CapField = Field(0.99, description=CAP_HELP)
+    batch: BatchField = Field(None, description=BATCH_HELP)
+
+
+@technique(
+    "integrated_gradients",
+    needs={"image", "gradients", "classes"},
+    cites="Sundararajan, Taly & Yan 2017, arXiv:1703.01365",
+)
+def integrated_gradients(run: Run[IntegratedGradientsParams]) -> Iterator[Event]:
+    """How much each pixel adds to the score, compared with a baseline picture; all of them add up to the difference.
+
+    Tensor `attribution`, (3, H, W), is (x - x') times the integral over a in [0, 1] of the gradient at
+    x' + a (x - x'), by Gauss-Legendre quadrature; `integrated_gradients` is its sum over channels, cut at its 99th
+    percentile. Score `completeness_gap` is how far the total is from f(x) - f(x'), as a fraction of it. A pixel of
+    the baseline's own colour gets nothing: with the black default, what is black is not explained.
+    """
+    network, image, params = run.network, run.image, run.params
+    with torch.no_grad():
+        explained = explain(network, image, params.target)
+        baseline = baseline_of(params.baseline, network, image).expand_as(image)
+        difference = float(explained.score) - float(network.score(baseline, explained.target))
+    yield from explained.events(network)
+    yield Note(f"compared with the baseline {params.baseline}, which scores {float(explained.score) - difference:.4g}")
+    attribution = yield from _integrated(run, baseline, explained.target)
+    values = _shown(attribution, signed=params.signed)
+    caption = f"what each pixel adds to {explained.target}, from {params.baseline} in {params.steps} steps"
+    yield Heatmap("integrated_gradients", capped(values, params.cap), signed=params.signed, caption=caption)
+    yield events.Tensor("attribution", attribution[0], caption=f"{caption}, by colour")
+    yield extent(values)
+    yield from _completeness(float(attribution.double().sum()), difference)
+
+
+def nodes(steps: int) -> tuple[Tensor, Tensor]:
+    """Places in (0, 1), ascending, and weights that add up to 1, of Gauss-Legendre quadrature; float64."""
+    places, weights = np.polynomial.legendre.leggauss(steps)
+    return torch.from_numpy((1 + places) / 2), torch.from_numpy(weights / 2)
+
+
+def _integrated(
+    run: Run[IntegratedGradientsParams], baseline: Tensor, target: Target
+) -> Generator[Event, None, Tensor]:
+    """The (1, 3, H, W) attribution as steps come in; previews are scaled up to the part of the path that is done."""
+    params, image = run.params, run.image
+    places, weights = (part.to(image).view(-1, 1, 1, 1) for part in nodes(params.steps))
+    batch = params.batch or batch_size(image, gradients=True)
+    path = image - baseline
+    integral, covered, done = torch.zeros_like(image), 0.0, 0
+    for at, weight in zip(torch.split(places, batch), torch.split(weights, batch), strict=True):
+        found = gradients(run.network, baseline + at * path, target)
+        integral += (weight * found).sum(0, keepdim=True)
+        covered, done = covered + float(weight.sum()), done + len(at)
+        yield Progress(done, params.steps, {"path": covered})
+        so_far = _shown(path * integral / covered, signed=params.signed)
+        yield Preview(capped(so_far, params.cap), caption=f"{done} of {params.steps} steps", heatmap=True)
+    return path * integral
+
+
+def _shown(attribution: Tensor, *, signed: bool) -> Tensor:
+    total = attribution[0].sum(0)
+    return total if signed else total.abs()
+
+
+def _completeness(total: float, difference: float) -> Iterator[Event]:
+    scores = {"attribution_sum": total, "score_difference": difference}
+    if difference == 0:
+        yield Scores(scores)
+        yield Note("picture and baseline have the same score: there is no difference to attribute")
+        return
+    gap = abs(total - difference) / abs(difference)
+    yield Scores({**scores, "completeness_gap": gap})
+    if gap > _ACCEPTED_GAP:
+        yield Note(
+            f"the attributions add up to {total:.4g}, not {difference:.4g}: {gap:.1%} off; take more steps, 300 or so"
+        )

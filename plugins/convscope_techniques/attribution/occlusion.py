@@ -1,0 +1,137 @@
+"""What the score loses where a window hides the picture (Zeiler & Fergus 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+
+from convscope_sdk.errors import FieldViolation, InvalidParams
+from convscope_sdk.events import Event, Heatmap, Preview, Progress, Scores, Tensor
+from convscope_sdk.network import Network
+from convscope_sdk.params import ImageParams
+from convscope_sdk.run import Run
+from convscope_sdk.target import Target
+from convscope_sdk.technique import technique
+from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
+from convscope_techniques.attribution.explained import (
+    DEFAULT_TARGET,
+    TARGET_HELP,
+    Explained,
+    TargetField,
+    explain,
+)
+from convscope_techniques.attribution.windows import Windows
+
+__all__ = ["OcclusionParams", "occlusion"]
+
+_PIXELS_PER_BATCH = {"cpu": 2 * 224 * 224, "mps": 16 * 224 * 224, "cuda": 64 * 224 * 224}
+
+
+class OcclusionParams(ImageParams):
+    """Parameters of `occlusion`."""
+
+    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
+    window: int = Field(32, ge=1, le=1024, description="Edge of the square window that hides the picture, pixels.")
+    stride: int = Field(16, ge=1, le=1024, description="Pixels from one window to the next; at most `window`.")
+    baseline: Baseline = Field("grey", description=BASELINE_HELP)
+    output: Literal["attribution", "probability_map"] = Field(
+        "attribution",
+        description=(
+            "What is drawn as `occlusion`: the mean drop of the score over the windows that cover a pixel, or "
+            "the mean probability that is left (Zeiler & Fergus). Both come as tensors."
+        ),
+    )
+    batch: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Windows in one forward pass; chosen by the picture's size where absent.",
+    )
+
+    @model_validator(mode="after")
+    def _windows_leave_no_gap(self) -> Self:
+        if self.stride > self.window:
+            raise ValueError(f"stride {self.stride} leaves pixels uncovered: take at most window, {self.window}")
+        return self
+
+
+@technique("occlusion", needs={"image", "classes"}, cites="Zeiler & Fergus 2014, arXiv:1311.2901")
+def occlusion(run: Run[OcclusionParams]) -> Iterator[Event]:
+    """Which parts the network cannot do without: the score's drop as a window slides over the picture.
+
+    A window stands at every multiple of `stride`, ceil((edge - window) / stride) + 1 along each edge, the last
+    cut at the border. Tensor `attribution`, (H, W), is the mean of f(x) - f(occluded x) over the windows that
+    cover a pixel; tensor `probability_map`, (ny, nx), the probability of the target class that each leaves.
+    """
+    params, image = run.params, run.image
+    height, width = image.shape[-2:]
+    _check(params, height, width)
+    with torch.no_grad():
+        explained = explain(run.network, image, params.target)
+        baseline = baseline_of(params.baseline, run.network, image)
+    yield from explained.events(run.network)
+    windows = Windows.over(height, width, params.window, params.stride, device=image.device)
+    batch = params.batch or _batch(image)
+    measured = image.new_zeros((0, 2))
+    for start in range(0, len(windows), batch):
+        masks = windows.masks(start, start + batch)
+        hidden = torch.where(masks, baseline, image)
+        measured = torch.cat([measured, _measure(run.network, hidden, explained.target)])
+        yield Progress(len(measured), len(windows), {"lowest_score": float(measured[:, 0].min())})
+        yield Preview(_map(params, windows, explained, measured), caption="so far", heatmap=True)
+    yield from _results(params, windows, explained, measured)
+
+
+def _check(params: OcclusionParams, height: int, width: int) -> None:
+    if params.output == "probability_map" and not params.target.is_class:
+        violation = FieldViolation("params.output", f"{params.target} has no probability; take output=attribution")
+        raise InvalidParams(violation.description, violations=[violation])
+    if params.window >= max(height, width):
+        edge = max(min(height, width) // 4, 1)
+        violation = FieldViolation(
+            "params.window",
+            f"{params.window} hides the whole {height}x{width} picture at once: the map would have no "
+            f"positions; take window={edge}, stride={max(edge // 2, 1)}, or a larger size",
+        )
+        raise InvalidParams(violation.description, violations=[violation])
+
+
+def _batch(image: torch.Tensor) -> int:
+    budget = _PIXELS_PER_BATCH.get(image.device.type, _PIXELS_PER_BATCH["cpu"])
+    return max(budget // image.shape[-2:].numel(), 1)
+
+
+@torch.no_grad()
+def _measure(network: Network, pixels: torch.Tensor, target: Target) -> torch.Tensor:
+    """(B, 2) scores and probabilities; the probability of a unit inside the network is NaN."""
+    if not target.is_class:
+        score = network.score(pixels, target)
+        return torch.stack([score, torch.full_like(score, torch.nan)], 1)
+    logits = network.logits(pixels)
+    return torch.stack([network.target_value(target, logits=logits), logits.softmax(1)[:, target.index]], 1)
+
+
+def _map(params: OcclusionParams, windows: Windows, explained: Explained, measured: torch.Tensor) -> torch.Tensor:
+    if params.output == "attribution":
+        return windows.spread(explained.score - measured[:, 0])
+    return windows.spread(measured[:, 1])
+
+
+def _results(
+    params: OcclusionParams, windows: Windows, explained: Explained, measured: torch.Tensor
+) -> Iterator[Event]:
+    signed = params.output == "attribution"
+    what = f"drop of {explained.target}" if signed else f"probability left to {explained.target}"
+    caption = f"{what} where a {params.window} px window of {params.baseline} hides the picture"
+    yield Heatmap("occlusion", _map(params, windows, explained, measured), signed=signed, caption=caption)
+    attribution = windows.spread(explained.score - measured[:, 0])
+    yield Tensor("attribution", attribution, caption="mean drop of the score over the windows that cover a pixel")
+    scores = {"windows": float(len(windows)), "largest_drop": float((explained.score - measured[:, 0]).max())}
+    if explained.target.is_class:
+        probability = measured[:, 1].view(windows.grid)
+        yield Tensor("probability_map", probability, caption="probability of the class by the window's position")
+        scores["lowest_probability"] = float(probability.min())
+    yield Scores(scores)

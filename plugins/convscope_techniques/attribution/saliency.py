@@ -1,0 +1,81 @@
+"""Which pixels the score is most sensitive to (Simonyan et al. 2013)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from convscope_sdk.events import Event, Heatmap, ImageGrid, Tensor
+from convscope_sdk.params import ImageParams
+from convscope_sdk.run import Run
+from convscope_sdk.technique import technique
+from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField, explain
+
+__all__ = ["Reduce", "SaliencyParams", "reduced", "saliency"]
+
+Reduce = Literal["max", "mean", "none"]
+
+
+class SaliencyParams(ImageParams):
+    """Parameters of `saliency`; the defaults are the paper's."""
+
+    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
+    reduce: Reduce = Field(
+        "max",
+        description=(
+            "How the three colour channels become one map: the `max` of the magnitudes (the paper), their "
+            "`mean`, or `none` for one map each."
+        ),
+    )
+    signed: bool = Field(
+        False, description="Keep the gradient's sign; with `max` the channel of largest magnitude gives it."
+    )
+    times_input: bool = Field(False, description="Multiply the gradient by the pixel: gradient x input.")
+
+
+@technique(
+    "saliency",
+    needs={"image", "gradients", "classes"},
+    cites="Simonyan, Vedaldi & Zisserman 2013, arXiv:1312.6034",
+)
+def saliency(run: Run[SaliencyParams]) -> Iterator[Event]:
+    """Which pixels change the score most: the magnitude of its gradient with respect to the picture.
+
+    The score is unnormalised (the logit, not the probability), the pixels are in [0, 1], and the map is
+    max over channels of |gradient|. Tensor `gradient` is the raw gradient, (3, H, W).
+    """
+    params = run.params
+    with torch.enable_grad():
+        pixels = run.image.detach().requires_grad_()
+        explained = explain(run.network, pixels, params.target)
+        (gradient,) = torch.autograd.grad(explained.score.sum(), pixels)
+    yield from explained.events(run.network)
+    sensitivity = gradient * run.image if params.times_input else gradient
+    values = reduced(sensitivity, params.reduce, signed=params.signed)[0]
+    caption = f"sensitivity of {explained.target} to each pixel"
+    if params.reduce == "none":
+        yield from _by_channel(values, caption)
+    else:
+        yield Heatmap("saliency", values[0], signed=params.signed, caption=caption)
+    yield Tensor("gradient", gradient[0], caption="of the score with respect to pixels in [0, 1]")
+
+
+def reduced(gradient: torch.Tensor, reduce: Reduce, *, signed: bool = False) -> torch.Tensor:
+    """(B, 3, H, W) gradients as (B, 1, H, W) maps, or (B, 3, H, W) for `none`; magnitudes unless `signed`."""
+    magnitude = gradient.abs()
+    kept = gradient if signed else magnitude
+    if reduce == "max":
+        return kept.gather(1, magnitude.argmax(1, keepdim=True))
+    return kept.mean(1, keepdim=True) if reduce == "mean" else kept
+
+
+def _by_channel(values: torch.Tensor, caption: str) -> Iterator[Event]:
+    limit = float(values.abs().max()) or 1.0
+    low = -limit if values.min() < 0 else 0.0
+    tiles = (values - low) / (limit - low)
+    labels = ("red", "green", "blue")
+    yield ImageGrid("saliency", tiles[:, None], labels=labels, columns=3, value_range=(low, limit), caption=caption)
+    yield Tensor("saliency", values, caption=caption)

@@ -1,0 +1,1 @@
+"""Techniques that make pictures by gradient ascent."""

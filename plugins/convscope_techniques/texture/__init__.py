@@ -1,0 +1,1 @@
+"""Techniques that make textures, and pictures in the style of others."""

@@ -1,0 +1,34 @@
+"""A few places at which a picture is seen in turn, so that no stride of the network leaves its mark."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+import numpy as np
+import torch
+
+__all__ = ["Jitter", "Offset"]
+
+Offset = tuple[int, int]
+
+_PLACES = 8
+
+
+class Jitter:
+    """Offsets by which a picture is rolled, one for each step.
+
+    Strided layers look at some pixels more than at others; what they overlook keeps the noise it began with, and what
+    they favour gets a chequered grain. Seen from several places, every pixel counts alike.
+
+    Args:
+        reach: Offsets are from -reach to reach in each direction; zero for no jitter.
+        rng: Draws eight of them, which then take turns: few enough to keep what was computed for each.
+    """
+
+    def __init__(self, reach: int, rng: np.random.Generator) -> None:
+        drawn = rng.integers(-reach, reach + 1, (_PLACES if reach else 1, 2))
+        self._offsets = cycle([(int(dy), int(dx)) for dy, dx in drawn])
+
+    def next(self) -> Offset:
+        """The next step's offset; (0, 0) while no gradient is asked for, when a picture is measured as it is."""
+        return next(self._offsets) if torch.is_grad_enabled() else (0, 0)

@@ -1,0 +1,1 @@
+"""Techniques that show what was learned, without a picture."""

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from torch import nn
+
+from convscope_sdk.errors import NotApplicable, UnknownName
+from convscope_sdk.events import ImageGrid, Progress, Table
+from convscope_techniques.synthesis.feature_inversion import (
+    FeatureInversionParams,
+    feature_inversion,
+    variation_at,
+)
+from support.collected import Collected
+from support.zoo import efficientnet, network_of, tiny
+
+PICTURE = skimage.data.chelsea()[60:220:4, 120:300:4]
+KEEP = {"fit": "keep", "size": 45}
+
+
+def test_the_defaults_are_those_of_the_authors_code() -> None:
+    params = FeatureInversionParams()
+    assert (params.step_size, params.steps, params.alpha, params.alpha_norm, params.beta) == (0.004, 400, 6, 8e-10, 2)
+
+
+def test_variation_weighs_more_the_deeper_the_layer() -> None:
+    names = [info.name for info in tiny().layers]
+    weights = [variation_at(tiny(), name) for name in names]
+    assert weights == sorted(weights)
+    assert set(weights) == {1, 10, 100}
+    assert variation_at(tiny(), "input") == 0
+
+
+def test_inverting_the_input_returns_the_picture() -> None:
+    seen = Collected(feature_inversion.run(tiny(), PICTURE, layer="input", **KEEP))
+    pixels = torch.from_numpy(PICTURE.copy()).permute(2, 0, 1) / 255
+    assert seen.scores["error_input"] < 1e-4
+    assert float((seen.tensor("inverted_input") - pixels).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("update", ["momentum", "adam"])
+def test_a_shallow_layer_gives_back_its_features(update: str) -> None:
+    size = {"step_size": 16.0} if update == "adam" else {}
+    seen = Collected(feature_inversion.run(tiny(), PICTURE, layer="conv1", steps=150, update=update, **size, **KEEP))
+    picture = torch.from_numpy(PICTURE.copy()).permute(2, 0, 1)[None] / 255
+    wanted, got = (tiny().activations(x, "conv1")["conv1"] for x in (picture, seen.tensor("inverted_conv1")[None]))
+    error = float((got - wanted).square().sum() / wanted.square().sum())
+    assert seen.scores["error_conv1"] == pytest.approx(error, rel=1e-3)
+    assert error < 0.05
+
+
+def test_several_layers_give_a_row_and_knowledge_is_lost_with_depth() -> None:
+    layers = ["input", "conv1", "conv3"]
+    seen = Collected(feature_inversion.run(tiny(), PICTURE, layers=layers, steps=80, **KEEP))
+    row = seen.one(ImageGrid, "inversions")
+    assert [label.split(":")[0] for label in row.labels] == ["picture", *layers]
+    psnr = [line["psnr"] for line in seen.one(Table, "errors").rows]
+    assert psnr[0] > psnr[1] > psnr[2]
+    assert [(p.step, p.total) for p in seen.all(Progress)] == [(step, 240) for step in range(1, 241)]
+
+
+def test_a_layer_that_says_nothing_is_refused() -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    nn.init.constant_(conv.bias, -1e6)
+    network = network_of(conv=conv, relu=nn.ReLU(), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten())
+    with pytest.raises(NotApplicable, match="says nothing"):
+        list(feature_inversion.run(network, PICTURE, layer="relu"))
+
+
+def test_a_layer_that_is_not_there_is_refused_before_any_step() -> None:
+    with pytest.raises(UnknownName, match="conv1"):
+        next(iter(feature_inversion.run(tiny(), PICTURE, layers=["input", "conv11"])))
+
+
+@pytest.mark.slow
+def test_a_trained_network_knows_a_picture_well_in_its_first_blocks() -> None:
+    cat = np.ascontiguousarray(skimage.data.chelsea())
+    run = feature_inversion.run(efficientnet(), cat, layers=["blocks.0", "blocks.3"], steps=200, size=96)
+    scores = Collected(run).scores
+    assert scores["error_blocks.0"] < 0.05
+    assert scores["error_blocks.3"] < 0.3

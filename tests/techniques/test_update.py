@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convscope_techniques.synthesis.update import LBFGS, Adam, Momentum, Normalised, Update
+
+CURVATURE = torch.linspace(0.5, 4, 12)
+LOWEST = torch.linspace(-1, 1, 12)
+
+
+def _bowl(code: torch.Tensor) -> tuple[float, torch.Tensor]:
+    away = code - LOWEST
+    return float((CURVATURE * away.square()).sum() / 2), CURVATURE * away
+
+
+def _descended(update: Update, steps: int) -> torch.Tensor:
+    code = torch.zeros(12)
+    for _ in range(steps):
+        code = update.next(code, *_bowl(code))
+    return code
+
+
+@pytest.mark.parametrize(
+    ("update", "steps", "within"),
+    [(Adam(0.05), 300, 0.01), (Momentum(0.05), 200, 0.01), (LBFGS(8), 30, 1e-3), (Normalised(0.02), 300, 0.2)],
+    ids=["adam", "momentum", "lbfgs", "normalised"],
+)
+def test_every_rule_gets_to_the_bottom_of_a_bowl(update: Update, steps: int, within: float) -> None:
+    assert float((_descended(update, steps) - LOWEST).abs().max()) < within
+
+
+@settings(deadline=None)
+@given(st.floats(1e-4, 10), st.integers(0, 100))
+def test_a_normalised_step_changes_the_code_by_its_size_on_average(size: float, seed: int) -> None:
+    gradient = torch.randn(40, generator=torch.Generator().manual_seed(seed))
+    moved = Normalised(size).next(torch.zeros(40), 0.0, gradient)
+    assert float(moved.abs().mean()) == pytest.approx(size, rel=1e-4)
+
+
+def test_a_normalised_step_without_a_gradient_stays_where_it_is() -> None:
+    code = torch.rand(5)
+    assert torch.equal(Normalised(1.0).next(code, 0.0, torch.zeros(5)), code)
+
+
+def test_a_step_size_may_depend_on_the_step() -> None:
+    update = Momentum(lambda step: (1.0, 0.1)[step], momentum=0.0)
+    first = update.next(torch.zeros(1), 0.0, torch.ones(1))
+    second = update.next(first, 0.0, torch.ones(1))
+    assert (float(first), float(second - first)) == pytest.approx((-1.0, -0.1))
+
+
+def test_lbfgs_gives_up_a_step_that_was_worse_and_looks_nearer() -> None:
+    update = LBFGS()
+    start = torch.zeros(12)
+    value, gradient = _bowl(start)
+    tried = update.next(start, value, gradient)
+    nearer = update.next(tried, value + 1, gradient)
+    after_nan = update.next(nearer, float("nan"), gradient)
+    lengths = [float((code - start).norm()) for code in (tried, nearer, after_nan)]
+    assert lengths == pytest.approx([lengths[0], lengths[0] / 4, lengths[0] / 16])
+
+
+def test_lbfgs_gets_down_a_curved_valley() -> None:
+    code = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    update = LBFGS(10)
+    accepted = [float("inf")]
+    for _ in range(120):
+        leaf = code.detach().requires_grad_()
+        value = (1 - leaf[0]).square() + 100 * (leaf[1] - leaf[0].square()).square()
+        (gradient,) = torch.autograd.grad(value, leaf)
+        if float(value.detach()) <= accepted[-1]:
+            accepted.append(float(value.detach()))
+        code = update.next(code, float(value.detach()), gradient)
+    assert accepted[-1] < 1e-8
+
+
+def test_rules_leave_their_arguments_alone() -> None:
+    for update in (Adam(0.1), Momentum(0.1), LBFGS(), Normalised(0.1)):
+        for _ in range(3):
+            code, gradient = torch.ones(12), torch.linspace(-1, 1, 12)
+            update.next(code, 1.0, gradient)
+            assert torch.equal(code, torch.ones(12))
+            assert torch.equal(gradient, torch.linspace(-1, 1, 12))
