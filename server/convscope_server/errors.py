@@ -18,9 +18,7 @@ class RequestError(Exception):
         self.error = error
 
     @classmethod
-    def of(
-        cls, code: str, reason: str, message: str, *, metadata: Mapping[str, str] | None = None
-    ) -> RequestError:
+    def of(cls, code: str, reason: str, message: str, *, metadata: Mapping[str, str] | None = None) -> RequestError:
         """The refusal with a canonical status name, a stable reason and a message for a person."""
         return cls(Error(code, message, reason, dict(metadata or {})))
 

@@ -20,9 +20,9 @@ from convscope_server.engine.pipe import HEADER_BYTES, body_length, decode_repor
 __all__ = ["WorkerProcess"]
 
 _PATIENCE = 5.0
-# OpenMP's threads spin while they wait. Beside the front end and other workers that costs more than it gains:
-# on two busy cores a forward pass took ten times as long.
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+# OpenMP's threads spin while they wait. Beside the front end, other workers and other programs that takes their
+# time away: on two busy cores a forward pass took ten times as long. A short spin costs nothing on idle ones.
+_ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
 
 
 class WorkerProcess:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +18,12 @@ from convscope_server.runs.events import Artifact
 
 __all__ = ["preview_artifact", "result_artifact"]
 
-# Level 1 costs a quarter of the time of zlib's default for two hundredths more bytes: photographs hardly shrink further.
-_PNG_LEVEL = 1
+# Filtered photographs have runs and little else to find: run-length matching takes a third of the time of zlib's
+# default search and gives the same size.
+_PNG: Mapping[str, int] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 _PREVIEW_OPTIONS: Mapping[str, dict[str, Any]] = {
     "jpeg": {"quality": 85},
-    "png": {"compress_level": 1},
+    "png": dict(_PNG),
     "webp": {"quality": 80, "method": 1},
 }
 
@@ -85,7 +87,7 @@ def preview_artifact(picture: Image.Image, options: PreviewOptions, *, caption: 
 
 def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format="png", compress_level=_PNG_LEVEL)
+    picture.save(buffer, format="png", **_PNG)
     return buffer.getvalue()
 
 
