@@ -165,9 +165,7 @@ class NetworkGuard:
         self._sums = self._read_sums()
 
     def _read_sums(self) -> list[int]:
-        with torch.no_grad():
-            sums = [_checksum(t) for t in self._tensors]
-            return [int(s) for s in torch.stack(sums).tolist()] if sums else []
+        return [_checksum(t) for t in self._tensors]
 
     def _structure_differs(self) -> bool:
         if not _same(self._children, self._children_before):
@@ -239,9 +237,14 @@ def _same(now: list[Any], before: list[Any]) -> bool:
         return False
 
 
-def _checksum(tensor: torch.Tensor) -> torch.Tensor:
+def _checksum(tensor: torch.Tensor) -> int:
     """Sum of the bits as whole numbers: one fast pass, and any change of a value changes it but for rare luck."""
     flat = tensor.detach()
     if flat.is_complex():
         flat = torch.view_as_real(flat)
-    return flat.view(_INTEGERS[flat.element_size()]).sum(dtype=torch.int64).cpu()
+    bits = flat.view(_INTEGERS[flat.element_size()])
+    if bits.device.type != "cpu" or not bits.is_contiguous():
+        return int(bits.sum(dtype=torch.int64))
+    # NumPy adds 64 bits at a time where it can, and is four times as fast as torch over many small tensors.
+    array = bits.numpy().reshape(-1)
+    return int(np.add.reduce(array.view(np.int64) if array.nbytes % 8 == 0 else array, dtype=np.int64))

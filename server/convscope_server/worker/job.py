@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Job"]
 
+_NOTHING = object()
+
 
 class Job:
     """A run on a device.
@@ -50,6 +52,7 @@ class Job:
         self._recorder = recorder
         self._max_image_pixels = max_image_pixels
         self._run: Run[Any] | None = None
+        self._yielded: object = _NOTHING
         self._generator: Iterator[Yielded] | None = None
 
     @property
@@ -97,18 +100,25 @@ class Job:
         self._generator = self._loaded.technique.function(prepared.run)
 
     def step(self) -> bool:
-        """Take one step; False where the technique has ended.
+        """Take one step; False where the technique has ended. What it yielded waits for `record`.
 
         Raises:
             BaseException: whatever the technique raises.
         """
         assert self._generator is not None
-        try:
-            event = next(self._generator)
-        except StopIteration:
-            return False
-        self._recorder.record(event)
-        return True
+        self._yielded = next(self._generator, _NOTHING)
+        return self._yielded is not _NOTHING
+
+    def record(self) -> None:
+        """Put what the last step yielded into the log.
+
+        Raises:
+            TypeError: it is no event.
+            BaseException: what drawing an event raised.
+        """
+        event, self._yielded = self._yielded, _NOTHING
+        if event is not _NOTHING:
+            self._recorder.record(event)
 
     def close(self) -> None:
         """Close the technique's generator: its `finally` blocks run now.

@@ -1,4 +1,4 @@
-"""Turns what a technique yields into entries of its run's log, off the thread that drives the device."""
+"""Turns what a technique yields into entries of its run's log."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _WAITING = 32
 
 
 class Recorder:
-    """The log of one run, written in order by one encoder thread.
+    """The log of one run, written in order by one encoder.
 
-    `record` copies what the technique may change after its next step and returns at once; drawing, PNG and hashing
-    happen on the encoder. It waits only where the encoder is far behind.
+    `record` copies what the technique may change after its next step; drawing, PNG and hashing are the encoder's.
+    It waits only where the encoder is far behind.
     """
 
     def __init__(self, run: str, previews: PreviewOptions, send: Callable[[Events], None], encoder: Executor) -> None:

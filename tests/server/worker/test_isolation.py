@@ -159,7 +159,7 @@ def test_a_technique_that_leaves_a_trace_fails_by_name_and_the_next_run_sees_non
     assert error.reason == "TECHNIQUE_LEAKED"
     assert "technique leaky (test-plugin 1.0)" in error.message
     assert told in error.metadata["leaks"]
-    assert [e.step for e in bench.log("a") if isinstance(e, log.Progress)] == [1]
+    assert not [e for e in bench.log("a") if isinstance(e, log.Progress)]
     assert digest(bench, "b", "logits") == digest(clean, "clean", "logits")
     assert torch.is_grad_enabled()
 
