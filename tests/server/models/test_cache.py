@@ -323,7 +323,6 @@ def test_sizes_are_written_for_people(size: int, text: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_memory_is_measured_and_given_back() -> None:
     specs = Specs(big=lambda: Ballast(64 << 20))
     cache = ModelCache(specs, "cuda:0", default_budget("cuda:0"))
