@@ -41,7 +41,7 @@ class Tally:
         self.rounds += 1
         for run in runs:
             self.accepted += 1
-            wait_until(lambda run=run: client.run(run).state in ENDS, seconds=90)  # type: ignore[misc]
+            wait_until(lambda run=run: client.run(run).state in ENDS, seconds=90)  # type: ignore[misc]  # mypy infers no type for it
             self.ended_once += client.run(run).state in ENDS and _ends(client, run) == 1
         self.finished += 1
         self.kept += "overlay" in client.attach(finished).result().images
@@ -104,7 +104,7 @@ def _kill_client(kills: int) -> Tally:
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
                 assert watcher.stdout is not None
                 run = watcher.stdout.readline().strip()
-                wait_until(lambda run=run: client.run(run).state == "running")  # type: ignore[misc]
+                wait_until(lambda run=run: client.run(run).state == "running")  # type: ignore[misc]  # mypy infers no type for it
                 watcher.kill()
             tally.check(client, [run], finished)
     return tally
