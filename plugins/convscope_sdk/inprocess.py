@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -54,12 +54,14 @@ def prepare(
     seed: int = 0,
     params: Mapping[str, Any] | Params | None = None,
     max_pixels: int = MAX_PIXELS,
+    open_model: Callable[[str], Network] | None = None,
 ) -> Prepared:
     """The run that a request describes, every argument checked; the network is not yet asked anything.
 
     A picture is brought to the network's size by the parameters `fit` and `size` where the technique has
     them, else cropped as the network's own evaluation does. Without one, `run.image` has shape (0, 3, 0, 0):
-    a batch of no pictures. Extra images keep their own size.
+    a batch of no pictures. Extra images keep their own size. `open_model` gives further networks by name; where
+    absent there is the run's own.
 
     Raises:
         InvalidParams: a parameter, or the seed, is unknown, of the wrong type or out of range.
@@ -85,6 +87,7 @@ def prepare(
         seed=seed,
         device=str(network.device),
         images={role: to_tensor(extra, network.device) for role, extra in extras.items()},
+        open_model=open_model or _opener(network, {}),
     )
     return Prepared(run, picture, tuple(notes))
 
@@ -97,6 +100,7 @@ def start(
     extra_images: Mapping[str, ImageLike] | None = None,
     seed: int = 0,
     params: Mapping[str, Any] | Params | None = None,
+    models: Mapping[str, Network] | None = None,
 ) -> Iterator[Event]:
     """The events of one run in this process, with what `prepare` noted in front of them.
 
@@ -106,7 +110,10 @@ def start(
     Raises:
         TechniqueError: as `prepare`.
     """
-    prepared = prepare(technique, network, image, extra_images=extra_images, seed=seed, params=params)
+    opener = _opener(network, models or {})
+    prepared = prepare(
+        technique, network, image, extra_images=extra_images, seed=seed, params=params, open_model=opener
+    )
     return _events(technique, prepared)
 
 
@@ -127,6 +134,18 @@ def _events(technique: Technique[Any], prepared: Prepared) -> Iterator[Event]:
     finally:
         with random.swapped_in():
             steps.close()
+
+
+def _opener(network: Network, models: Mapping[str, Network]) -> Callable[[str], Network]:
+    """Gives the run's own network and those handed over, by name."""
+    known = {network.spec.name: network, **models}
+
+    def open_model(name: str) -> Network:
+        if name not in known:
+            raise UnknownName.among("model", name, known, hint="hand it over as models={name: network}")
+        return known[name]
+
+    return open_model
 
 
 def _check_seed(seed: object) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from convscope_sdk.errors import UnknownName
 from convscope_sdk.params import Params
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 P = TypeVar("P", bound=Params)
+
+
+def _no_models(name: str) -> Network:
+    raise UnknownName.among("model", name, (), hint="this run has no further models; hand them over as models=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Run(Generic[P]):
         rng: NumPy generator seeded with the run's seed; torch's, NumPy's and Python's global ones are seeded too.
         seed: The run's seed, 0 to 2**64 - 1.
         device: Where tensors live: "cpu", "cuda:0", "mps".
+        open_model: What `model` asks.
     """
 
     network: Network
@@ -42,3 +48,17 @@ class Run(Generic[P]):
     device: str = "cpu"
     images: Mapping[str, torch.Tensor] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
+    open_model: Callable[[str], Network] = field(default=_no_models, repr=False)
+
+    def model(self, name: str) -> Network:
+        """Another model of the catalog on the run's device, its own until it ends: a generator, a second opinion.
+
+        The host loads it if need be, takes it back when the run ends in whatever way, and names its digest in the
+        report. Ask for it outside of gradient rules and other modes. The same name gives the same network.
+
+        Raises:
+            UnknownName: there is no such model; carries near names.
+            OutOfMemory: the device has no room for it beside the models in use.
+            TechniqueError: it cannot be had; the message says what to do.
+        """
+        return self.open_model(name)

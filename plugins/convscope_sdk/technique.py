@@ -66,6 +66,7 @@ class Technique(Generic[P]):
         *,
         extra_images: Mapping[str, ImageLike] | None = None,
         seed: int = 0,
+        models: Mapping[str, Network] | None = None,
         **params: Any,
     ) -> Iterator[Event]:
         """The events of one run in this process; arguments are checked before the first of them.
@@ -75,6 +76,7 @@ class Technique(Generic[P]):
             image: Path, bytes, PIL image, or array; required where the technique needs "image".
             extra_images: Further pictures by role.
             seed: Seeds every random number of the run.
+            models: Networks besides `network` that `run.model` gives, by name.
             **params: Parameters of the technique.
 
         Raises:
@@ -83,7 +85,8 @@ class Technique(Generic[P]):
         """
         from convscope_sdk.inprocess import start
 
-        return start(self, network, image, extra_images=extra_images or {}, seed=seed, params=params)
+        extras = extra_images or {}
+        return start(self, network, image, extra_images=extras, seed=seed, params=params, models=models)
 
 
 def technique(

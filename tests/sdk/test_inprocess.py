@@ -222,3 +222,21 @@ def test_an_error_of_the_technique_reaches_the_caller_as_it_is() -> None:
     assert next(events) == Note("so far")
     with pytest.raises(ZeroDivisionError):
         next(events)
+
+
+@technique("second_opinion")
+def second_opinion(run: Run[NoiseParams]) -> Iterator[Event]:
+    """Which networks it was given."""
+    yield Note(f"{run.model('tiny').spec.input_size}")
+    yield Note(f"{run.model('other').spec.input_size}")
+
+
+def test_further_models_are_handed_over_by_name_and_the_runs_own_is_among_them() -> None:
+    events = list(second_opinion.run(network(), models={"other": network(input_size=64)}))
+    assert events == [Note("32"), Note("64")]
+
+
+def test_a_model_that_was_not_handed_over_is_refused_with_near_names() -> None:
+    with pytest.raises(UnknownName, match="models=") as refusal:
+        list(second_opinion.run(network(), models={"otter": network()}))
+    assert refusal.value.metadata["near"] == "otter"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from convscope_sdk.errors import UnknownName
 from convscope_sdk.loader import Loaded
 from convscope_sdk.models import ModelSpec
 from convscope_sdk.network import Network
@@ -32,26 +33,31 @@ def tiny_module() -> nn.Module:
 
 
 class TinyCache:
-    """A model cache that holds one network, and remembers who uses it."""
+    """A model cache that holds one network, and another for who asks, and remembers how many users they have."""
 
     def __init__(self) -> None:
         self.spec = ModelSpec("tiny", "test", tiny_module, input_size=32)
         self.network = Network(tiny_module(), self.spec)
+        self.other = Network(tiny_module(), ModelSpec("other", "test", tiny_module, input_size=32))
         self.users = 0
         self.reloads = 0
 
     def acquire(self, name: str) -> Network:
+        networks = {"tiny": self.network, "other": self.other}
+        if name not in networks:
+            raise UnknownName.among("model", name, networks)
         self.users += 1
-        return self.network
+        return networks[name]
 
     def release(self, name: str) -> None:
         self.users -= 1
 
     def reload(self, name: str) -> None:
         self.reloads += 1
+        network = self.other if name == "other" else self.network
         with torch.no_grad():
             for now, fresh in zip(
-                self.network.module.state_dict().values(), tiny_module().state_dict().values(), strict=True
+                network.module.state_dict().values(), tiny_module().state_dict().values(), strict=True
             ):
                 now.copy_(fresh)
 

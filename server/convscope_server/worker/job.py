@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from convscope_sdk.events import Event as Yielded
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from convscope_sdk.loader import Loaded
     from convscope_sdk.network import Network
     from convscope_sdk.run import Run
-    from convscope_server.models.cache import ModelCache
+    from convscope_server.worker.borrowed import BorrowedModels
     from convscope_server.worker.faults import Author
     from convscope_server.worker.recorder import Recorder
 
@@ -33,7 +33,6 @@ class Job:
     Attributes:
         attained: Device seconds taken so far.
         ended: Whether its terminal event has been recorded.
-        network: The network it looks into, once it has one.
         random: Its random generators, once it has begun.
         cancel_reason: Set from any thread to have it cancelled at its next step.
     """
@@ -45,12 +44,12 @@ class Job:
         self.author = author
         self.attained = 0.0
         self.ended = False
-        self.network: Network | None = None
         self.random: RandomState | None = None
         self.cancel_reason: CancelReason | None = None
         self._loaded = loaded
         self._recorder = recorder
         self._max_image_pixels = max_image_pixels
+        self._models: BorrowedModels | None = None
         self._run: Run[Any] | None = None
         self._yielded: object = _NOTHING
         self._generator: Iterator[Yielded] | None = None
@@ -59,6 +58,11 @@ class Job:
     def begun(self) -> bool:
         """Whether the technique's generator exists."""
         return self._generator is not None
+
+    @property
+    def networks(self) -> Mapping[str, Network]:
+        """The networks that it has on the device by name: none, or the one it looks into and those it asked for."""
+        return {} if self._models is None else self._models.networks
 
     @property
     def stall_seconds(self) -> float:
@@ -70,8 +74,12 @@ class Job:
         """Whether the run's deadline has passed."""
         return self.spec.deadline is not None and time.time() >= self.spec.deadline
 
-    def begin(self, cache: ModelCache, device: str) -> None:
+    def begin(self, models: BorrowedModels, device: str) -> None:
         """Load the model, read the pictures, check the parameters; everything but the first step.
+
+        Args:
+            models: Where its networks come from; `give_back` returns them.
+            device: Where they are.
 
         Raises:
             TechniqueError: any of them is refused.
@@ -79,25 +87,38 @@ class Job:
         spec = self.spec
         self._recorder.send(Started(device, spec.attempt))
         self._loaded.technique.params.parse(spec.params)  # before a model is loaded in vain
-        self.network = cache.acquire(spec.model)
+        self._models = models
+        network = models.open(spec.model)
         self.random = RandomState.seeded(spec.seed, device)
         prepared = prepare(
             self._loaded.technique,
-            self.network,
+            network,
             spec.image,
             extra_images=spec.extra_images,
             seed=spec.seed,
             params=spec.params,
             max_pixels=self._max_image_pixels,
+            open_model=models.open,
         )
         if prepared.input is not None:
             self._recorder.input(prepared.input)
         for note in prepared.notes:
             self._recorder.note(note)
-        if self.network.spec.random_weights:
-            self._recorder.note(f"{spec.model} has random weights: nothing in this picture was learned")
         self._run = prepared.run
         self._generator = self._loaded.technique.function(prepared.run)
+
+    def note_opened(self, network: Network) -> None:
+        """Say in the log what its reader should know of a network that the run has got."""
+        if network.spec.random_weights:
+            self._recorder.note(f"{network.name} has random weights: nothing in this picture was learned")
+
+    def give_back(self) -> bool:
+        """Return its networks; False where it has none."""
+        models, self._models = self._models, None
+        if models is None:
+            return False
+        models.give_back()
+        return True
 
     def step(self) -> bool:
         """Take one step; False where the technique has ended. What it yielded waits for `record`.
@@ -133,9 +154,8 @@ class Job:
     def succeed(self, device: str) -> None:
         """Record the end of a run whose technique has ended."""
         assert self._run is not None
-        assert self.network is not None
         self.ended = True
-        facts = provenance(self.spec, self._run, self.network, self.author)
+        facts = provenance(self.spec, self._run, self.networks, self.author)
 
         def otherwise(error: BaseException) -> Failed:
             return Failed(fault(error, self.author, run=self.spec.id, device=device))

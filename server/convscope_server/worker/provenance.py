@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,15 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def provenance(spec: RunSpec, run: Run[Any], network: Network, author: Author) -> dict[str, Any]:
-    """What was run, on what, with what: plain JSON values."""
+def provenance(spec: RunSpec, run: Run[Any], networks: Mapping[str, Network], author: Author) -> dict[str, Any]:
+    """What was run, on what, with what: plain JSON values. `networks` are the run's, by name."""
+    network = run.network
     return {
         "model": spec.model,
         "model_source": network.spec.source,
         "weights_digest": network.digest,
         "random_weights": network.spec.random_weights,
+        "other_models": {name: other.digest for name, other in networks.items() if other is not network},
         "technique": author.technique,
         "package": author.package,
         "version": author.version,

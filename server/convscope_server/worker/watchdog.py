@@ -41,6 +41,18 @@ class Watchdog:
         finally:
             self._watched = None
 
+    @contextmanager
+    def not_counting(self) -> Iterator[None]:
+        """Within it the step that is under way is not timed: it waits for the server, not for its technique."""
+        watched, self._watched = self._watched, None
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if watched is not None:
+                run, since, limit = watched
+                self._watched = (run, since + time.monotonic() - began, limit)
+
     def _watch(self) -> None:
         reported: tuple[str, float, float] | None = None
         while not self._stop.wait(_INTERVAL):

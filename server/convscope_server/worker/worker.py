@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from convscope_sdk.isolation import ModeGuard, NetworkGuard
@@ -31,6 +32,7 @@ from convscope_server.engine.messages import (
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import Error, Failed
 from convscope_server.worker.administration import administer
+from convscope_server.worker.borrowed import BorrowedModels
 from convscope_server.worker.encoder import encoder_for
 from convscope_server.worker.faults import Author, fault, leak
 from convscope_server.worker.job import Job
@@ -178,9 +180,7 @@ class Worker:
     def _advance(self, job: Job) -> bool:
         """Begin the run, or take its next step, with its own random numbers; False at its end."""
         if not job.begun:
-            job.begin(self._shop.cache, str(self._shop.device))
-            self._guard(job)
-            self._report_models()
+            job.begin(self._models_for(job), str(self._shop.device))
             return True
         assert job.random is not None
         if self._shared:
@@ -223,11 +223,11 @@ class Worker:
     def _leaks(self, job: Job, modes: ModeGuard, *, thorough: bool) -> list[str]:
         leaks = modes.leaks()
         # A function mode that leaked would run inside every look at a tensor: first it must go.
-        if leaks or job.network is None:
+        if leaks:
             return leaks
-        guard = self._guard(job)
-        leaks += guard.leaks()
-        if not leaks and self._must_look_closely(job, ends=thorough) and guard.values_changed():
+        guards = [self._guard(network) for network in job.networks.values()]
+        leaks += dict.fromkeys(leak for guard in guards for leak in guard.leaks())
+        if not leaks and self._must_look_closely(job, ends=thorough) and any(g.values_changed() for g in guards):
             leaks.append("parameter values")
         return leaks
 
@@ -238,25 +238,38 @@ class Worker:
         """
         if job.author.package == BUILTIN_PACKAGE:
             return False
-        return ends or any(other is not job and other.network is job.network for other in self._jobs.values())
+        return ends or any(other is not job and other.networks.keys() & job.networks for other in self._jobs.values())
 
     def _mend(self, job: Job, modes: ModeGuard) -> None:
-        """Put modes and network back as they were, from the model's source where values were written."""
+        """Put modes and networks back as they were, from the model's source where values were written."""
         modes.restore()
-        if job.network is None:
-            return
-        guard = self._guard(job)
-        if guard.leaks() or guard.values_changed():
-            guard.restore()
-        if guard.values_changed() or guard.leaks():
-            self._shop.cache.reload(job.spec.model)
-            guard.accept_values()
+        for name, network in job.networks.items():
+            guard = self._guard(network)
+            if guard.leaks() or guard.values_changed():
+                guard.restore()
+            if guard.values_changed() or guard.leaks():
+                self._shop.cache.reload(name)
+                guard.accept_values()
 
-    def _guard(self, job: Job) -> NetworkGuard:
-        assert job.network is not None
-        guard = self._guards.get(job.network)
+    def _models_for(self, job: Job) -> BorrowedModels:
+        """Where the run gets its networks: each is guarded before the run sees it."""
+
+        def acquire(name: str) -> Network:
+            # Only the models that a technique asks for are loaded within a step of its own.
+            with self._watchdog.not_counting() if job.begun else nullcontext():
+                return self._shop.cache.acquire(name)
+
+        def opened(network: Network) -> None:
+            self._guard(network)
+            job.note_opened(network)
+            self._report_models()
+
+        return BorrowedModels(acquire, self._shop.cache.release, opened)
+
+    def _guard(self, network: Network) -> NetworkGuard:
+        guard = self._guards.get(network)
         if guard is None:
-            guard = self._guards[job.network] = NetworkGuard(job.network.module)
+            guard = self._guards[network] = NetworkGuard(network.module)
         return guard
 
     def _forget(self, job: Job) -> None:
@@ -264,9 +277,7 @@ class Worker:
             del self._jobs[job.spec.id]
         if self._random_owner is job:
             self._random_owner = None
-        if job.network is not None:
-            job.network = None
-            self._shop.cache.release(job.spec.model)
+        if job.give_back():
             self._report_models()
 
     def _report_models(self) -> None:
