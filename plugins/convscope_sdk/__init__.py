@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from convscope_sdk.errors import (
+    DiskFull,
     FieldViolation,
     InvalidImage,
+    InvalidImageSet,
     InvalidParams,
     InvalidTarget,
     NotApplicable,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from convscope_sdk.network import Network
 
 __all__ = [
+    "DiskFull",
     "Event",
     "FieldViolation",
     "Heatmap",
@@ -52,6 +55,7 @@ __all__ = [
     "ImageGrid",
     "ImageParams",
     "InvalidImage",
+    "InvalidImageSet",
     "InvalidParams",
     "InvalidTarget",
     "LayerRef",

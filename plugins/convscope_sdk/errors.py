@@ -4,9 +4,11 @@
     ├── InvalidParams           a parameter is unknown, of the wrong type or out of range
     ├── InvalidTarget           a target or layer reference that cannot be read
     ├── InvalidImage            a picture that cannot be decoded or is too large
+    ├── InvalidImageSet         an image set that is empty, unreadable, or changed under the reader
     ├── UnknownName             no layer, class or image of that name; carries near names
     ├── NotApplicable           the technique means nothing for this network
-    └── OutOfMemory             the device cannot hold it
+    ├── OutOfMemory             the device cannot hold it
+    └── DiskFull                there is no room for what the run keeps on disk
 
 Anything else that a technique raises is a bug of the technique: the caller gets a reference, the log
 gets the traceback.
@@ -19,8 +21,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 __all__ = [
+    "DiskFull",
     "FieldViolation",
     "InvalidImage",
+    "InvalidImageSet",
     "InvalidParams",
     "InvalidTarget",
     "NotApplicable",
@@ -89,6 +93,12 @@ class InvalidImage(TechniqueError):
     reason = "IMAGE_INVALID"
 
 
+class InvalidImageSet(TechniqueError):
+    """An image set that is empty, has no readable picture, or changed while it was read."""
+
+    reason = "IMAGE_SET_INVALID"
+
+
 class UnknownName(TechniqueError):
     """Nothing has that name; `metadata["near"]` holds the nearest names, comma-separated."""
 
@@ -119,6 +129,13 @@ class OutOfMemory(TechniqueError):
 
     code = "RESOURCE_EXHAUSTED"
     reason = "OUT_OF_MEMORY"
+
+
+class DiskFull(TechniqueError):
+    """There is no room for what the run keeps on disk; the message names the place and the size."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "DISK_FULL"
 
 
 def near_names(name: str, names: Iterable[str], *, limit: int = 3) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -11,6 +12,7 @@ from PIL import Image
 
 from convscope_sdk.errors import FieldViolation, InvalidImage, InvalidParams, NotApplicable, UnknownName
 from convscope_sdk.events import Event, Note
+from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.images import MAX_PIXELS, ImageLike, fit_image, open_image, to_tensor
 from convscope_sdk.models import ModelKind, ModelSpec
 from convscope_sdk.params import ImageParams, Params
@@ -51,6 +53,7 @@ def prepare(
     image: ImageLike | None = None,
     *,
     extra_images: Mapping[str, ImageLike] | None = None,
+    image_sets: ImageSets | Mapping[str, str | os.PathLike[str]] | None = None,
     seed: int = 0,
     params: Mapping[str, Any] | Params | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -88,6 +91,7 @@ def prepare(
         device=str(network.device),
         images={role: to_tensor(extra, network.device) for role, extra in extras.items()},
         open_model=open_model or _opener(network, {}),
+        image_sets=_image_sets(technique, image_sets, max_pixels),
     )
     return Prepared(run, picture, tuple(notes))
 
@@ -98,6 +102,7 @@ def start(
     image: ImageLike | None = None,
     *,
     extra_images: Mapping[str, ImageLike] | None = None,
+    image_sets: ImageSets | Mapping[str, str | os.PathLike[str]] | None = None,
     seed: int = 0,
     params: Mapping[str, Any] | Params | None = None,
     models: Mapping[str, Network] | None = None,
@@ -112,7 +117,14 @@ def start(
     """
     opener = _opener(network, models or {})
     prepared = prepare(
-        technique, network, image, extra_images=extra_images, seed=seed, params=params, open_model=opener
+        technique,
+        network,
+        image,
+        extra_images=extra_images,
+        image_sets=image_sets,
+        seed=seed,
+        params=params,
+        open_model=opener,
     )
     return _events(technique, prepared)
 
@@ -176,6 +188,16 @@ def _open_extras(
         pictures[role] = opened.picture
         notes += [f"{role}: {note}" for note in opened.notes]
     return pictures, notes
+
+
+def _image_sets(
+    technique: Technique[Any], given: ImageSets | Mapping[str, str | os.PathLike[str]] | None, max_pixels: int
+) -> ImageSets | None:
+    if "image_set" not in technique.needs:
+        return None
+    if isinstance(given, ImageSets):
+        return given
+    return ImageSets(given, max_pixels=max_pixels)
 
 
 def _fit(picture: Image.Image, spec: ModelSpec, params: Params) -> Image.Image:

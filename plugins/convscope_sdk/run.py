@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from convscope_sdk.image_sets.catalog import ImageSets
+    from convscope_sdk.image_sets.image_set import ImageSet
     from convscope_sdk.network import Network
 
 __all__ = ["Run"]
@@ -38,6 +40,7 @@ class Run(Generic[P]):
         seed: The run's seed, 0 to 2**64 - 1.
         device: Where tensors live: "cpu", "cuda:0", "mps".
         open_model: What `model` asks.
+        image_sets: What `image_set` opens.
     """
 
     network: Network
@@ -48,6 +51,7 @@ class Run(Generic[P]):
     device: str = "cpu"
     images: Mapping[str, torch.Tensor] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
+    image_sets: ImageSets | None = None
     open_model: Callable[[str], Network] = field(default=_no_models, repr=False)
 
     def model(self, name: str) -> Network:
@@ -62,3 +66,19 @@ class Run(Generic[P]):
             TechniqueError: it cannot be had; the message says what to do.
         """
         return self.open_model(name)
+
+    def image_set(self, name: str, *, fit: str = "crop", size: int | None = None) -> ImageSet:
+        """The image set of that name, as this run's network sees it.
+
+        Args:
+            name: A name from the catalog: `run.params.image_set`.
+            fit: How its pictures become inputs: "crop", "resize" or "pad", as `ImageParams.fit`.
+            size: Edge of the input in pixels; the network's own evaluation size where None.
+
+        Raises:
+            UnknownName: no such set; carries near names.
+            TechniqueError: it cannot be had; the message says what to do.
+        """
+        from convscope_sdk.image_sets.catalog import ImageSets
+
+        return (self.image_sets or ImageSets()).open(name, self.network, fit=fit, size=size)

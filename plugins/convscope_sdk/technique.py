@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,6 +15,7 @@ from convscope_sdk.params import Params
 from convscope_sdk.run import Run
 
 if TYPE_CHECKING:
+    from convscope_sdk.image_sets.catalog import ImageSets
     from convscope_sdk.images import ImageLike
     from convscope_sdk.network import Network
 
@@ -65,6 +67,7 @@ class Technique(Generic[P]):
         image: ImageLike | None = None,
         *,
         extra_images: Mapping[str, ImageLike] | None = None,
+        image_sets: ImageSets | Mapping[str, str | os.PathLike[str]] | None = None,
         seed: int = 0,
         models: Mapping[str, Network] | None = None,
         **params: Any,
@@ -75,6 +78,8 @@ class Technique(Generic[P]):
             network: What to look into.
             image: Path, bytes, PIL image, or array; required where the technique needs "image".
             extra_images: Further pictures by role.
+            image_sets: Folders of pictures by the names that they are to have as image sets, beside `samples`; their
+                indexes go with the run. Or a catalog that keeps them.
             seed: Seeds every random number of the run.
             models: Networks besides `network` that `run.model` gives, by name.
             **params: Parameters of the technique.
@@ -85,8 +90,16 @@ class Technique(Generic[P]):
         """
         from convscope_sdk.inprocess import start
 
-        extras = extra_images or {}
-        return start(self, network, image, extra_images=extras, seed=seed, params=params, models=models)
+        return start(
+            self,
+            network,
+            image,
+            extra_images=extra_images or {},
+            image_sets=image_sets,
+            seed=seed,
+            params=params,
+            models=models,
+        )
 
 
 def technique(

@@ -1,0 +1,1 @@
+"""Image sets, and the index of what a network makes of every picture of one."""
