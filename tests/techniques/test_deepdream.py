@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from convscope_sdk.errors import InvalidParams, TechniqueError
 from convscope_sdk.events import Image, Preview, Progress
-from convscope_sdk.target import Target
-from convscope_techniques.synthesis.deepdream import DeepDreamParams, ascended, deepdream
+from convscope_sdk.inprocess import prepare
+from convscope_techniques.synthesis.deepdream import DeepDreamParams, deepdream
+from convscope_techniques.synthesis.zoom import zoomed
 from support.collected import Collected
-from support.zoo import network_of, random_network, tiny
+from support.zoo import network_of, tiny
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 72, 3), dtype=np.uint8)
 PIXELS = torch.from_numpy(PICTURE).permute(2, 0, 1) / 255
@@ -23,19 +24,6 @@ def test_the_defaults_are_those_of_the_notebook() -> None:
     params = DeepDreamParams()
     assert (params.step_size, params.jitter, params.steps) == (1.5, 32, 10)
     assert (params.octaves, params.octave_scale, params.clip) == (4, 1.4, True)
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    st.floats(0.01, 100),
-    st.integers(-50, 50),
-    st.integers(-50, 50),
-    st.sampled_from(["conv2", "conv2:3", "conv3:1@2,2", "class:3"]),
-)
-def test_one_step_changes_the_pixels_by_the_step_size_on_average(size: float, dy: int, dx: int, spelling: str) -> None:
-    target = tiny().resolve(Target.parse(spelling))
-    moved, _ = ascended(tiny(), PIXELS[None], target, size, (dy, dx))
-    assert float((moved - PIXELS).abs().mean()) == pytest.approx(size, rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -53,22 +41,6 @@ def test_jitter_is_undone_so_that_a_network_blind_to_shifts_dreams_the_same() ->
     )
     assert torch.allclose(still.tensor("deepdream"), shaken.tensor("deepdream"), atol=1e-5)
     assert not torch.allclose(still.tensor("deepdream"), PIXELS, atol=1e-2)
-
-
-def test_a_step_runs_nothing_behind_the_layer_it_dreams_at() -> None:
-    network = random_network("resnet18")
-    target = network.resolve("layer1")
-    ran: list[str] = []
-    hooks = [
-        network.module.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
-        for name in ("conv1", "layer1.1.conv2", "layer2.0.conv1", "fc")
-    ]
-    try:
-        ascended(network, PIXELS[None], target, 0.01)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    assert ran == ["conv1", "layer1.1.conv2"]
 
 
 def test_octaves_are_the_floors_of_the_formula_and_the_dream_has_the_size_of_the_picture() -> None:
@@ -121,5 +93,68 @@ def test_a_target_without_a_gradient_is_refused() -> None:
 
 
 def test_layer_and_target_together_are_refused() -> None:
-    with pytest.raises(InvalidParams, match="not both"):
+    with pytest.raises(InvalidParams, match="give one of"):
         deepdream.run(tiny(), PICTURE, layer="conv2", target="conv3")
+
+
+@pytest.mark.parametrize("params", [{"weights": [1.0]}, {"targets": ["conv2"], "weights": [0.0]}])
+def test_weights_without_sense_are_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParams, match=r"one for each|nothing to dream of"):
+        deepdream.run(tiny(), PICTURE, **params)
+
+
+def test_a_weight_of_zero_leaves_the_dream_of_the_other_target() -> None:
+    both, alone = (
+        Collected(deepdream.run(tiny(), PICTURE, size=72, octaves=2, steps=2, **wish))
+        for wish in ({"targets": ["conv2", "conv3:3"], "weights": [1.0, 0.0]}, {"target": "conv2"})
+    )
+    assert torch.allclose(both.tensor("deepdream"), alone.tensor("deepdream"), atol=1e-5)
+
+
+def test_the_report_has_the_objective_of_each_target_and_how_far_the_picture_went() -> None:
+    seen = Collected(deepdream.run(tiny(), PICTURE, size=72, octaves=1, targets=["conv2", "class:3"], steps=4))
+    assert seen.scores["conv2_after"] > seen.scores["conv2_before"]
+    assert seen.scores["class:3_after"] > seen.scores["class:3_before"]
+    assert seen.scores["objective_after"] == pytest.approx(seen.scores["conv2_after"] + seen.scores["class:3_after"])
+    change = seen.tensor("deepdream") - PIXELS
+    assert seen.scores["l2"] == pytest.approx(float(change.norm()), rel=1e-5)
+    assert seen.scores["linf"] == pytest.approx(float(change.abs().max()), rel=1e-5)
+
+
+def test_frames_are_a_zoom_that_dreams_again_in_every_frame_and_their_previews_are_the_film() -> None:
+    params = {"layer": "conv2", "size": 72, "octaves": 1, "steps": 2, "jitter": 0}
+    film = Collected(deepdream.run(tiny(), PICTURE, frames=3, zoom=0.1, **params))
+    first = Collected(deepdream.run(tiny(), PICTURE, **params)).tensor("deepdream")
+    shown = [torch.as_tensor(preview.image)[0] for preview in film.all(Preview)]
+    assert len(shown) == 3
+    assert torch.equal(shown[0], first)
+    assert torch.equal(shown[2], film.tensor("deepdream"))
+    assert [p.step for p in film.all(Progress)] == [1, 2, 3, 4, 5, 6]
+    drift = (shown[1] - zoomed(shown[0][None], 0.1)[0]).abs().mean()
+    assert float(drift) < 2 * 2 * 1.5 / 255
+    assert float((shown[1] - shown[0]).abs().mean()) > 2 * float(drift)
+
+
+def test_a_picture_beyond_a_tile_is_seen_through_windows_and_changes_by_the_step_size_all_the_same() -> None:
+    seen = Collected(deepdream.run(tiny(), PICTURE, size=300, tile=128, clip=False, layer="conv2", octaves=1, steps=1))
+    before = torch.as_tensor(deepdream_input(300))
+    assert float((seen.tensor("deepdream") - before).abs().mean()) == pytest.approx(1.5 / 255, rel=1e-4)
+    assert any("20 windows of at most 128 px" in note for note in seen.notes)
+
+
+def deepdream_input(size: int) -> torch.Tensor:
+    return prepare(deepdream, tiny(), PICTURE, params={"size": size}).run.image[0]
+
+
+def test_a_guide_leads_the_dream_towards_its_own_features() -> None:
+    guide = np.random.default_rng(5).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    params = {"layer": "conv3", "size": 72, "octaves": 1, "steps": 6}
+    led = Collected(deepdream.run(tiny(), PICTURE, extra_images={"guide": guide}, **params))
+    free = Collected(deepdream.run(tiny(), PICTURE, **params))
+    assert led.scores["objective_after"] > led.scores["objective_before"]
+    assert not torch.allclose(led.tensor("deepdream"), free.tensor("deepdream"), atol=1e-3)
+
+
+def test_a_guide_for_a_channel_is_refused() -> None:
+    with pytest.raises(InvalidParams, match="name a layer alone"):
+        list(deepdream.run(tiny(), PICTURE, target="conv2:1", extra_images={"guide": PICTURE}))

@@ -126,7 +126,7 @@ def class_visualization(run: Run[ClassVisualizationParams]) -> Iterator[Event]:
     yield Tensor("class_visualization", pixels[0], caption="pixels, 1 is white")
     yield Scores({"objective_before": -outcome.before["target"], "objective_after": -outcome.after["target"]})
     yield picture_scores(pixels, began)
-    yield from made_events(run.network, pixels, target)
+    yield from made_events(run.network, pixels, target, began)
     if target.kind == "class":
         yield from climb.events(pixels)
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
 
-from convscope_sdk.errors import TechniqueError
-from convscope_sdk.events import Event, Image, Note, Predictions, Preview, Progress, Scores, Tensor
-from convscope_sdk.network import Network
+from convscope_sdk.errors import FieldViolation, InvalidParams
+from convscope_sdk.events import Event, Image, Note, Preview, Progress, Scores, Tensor
 from convscope_sdk.params import Fit, ImageParams
 from convscope_sdk.run import Run
 from convscope_sdk.target import LayerRef, Target, TargetField
 from convscope_sdk.technique import technique
+from convscope_techniques.synthesis.dream import Dream
+from convscope_techniques.synthesis.guide import Guide
+from convscope_techniques.synthesis.made import made_events, picture_scores
 from convscope_techniques.synthesis.middle import middle_layer
 from convscope_techniques.synthesis.octaves import MIN_EDGE, octave_sizes, resized
+from convscope_techniques.synthesis.tiling import Tiling
+from convscope_techniques.synthesis.zoom import zoomed
 
-__all__ = ["DeepDreamParams", "ascended", "deepdream"]
+__all__ = ["DeepDreamParams", "deepdream"]
 
 _GOOGLE_2015 = {"step_size": 1.5, "jitter": 32, "steps": 10, "octaves": 4, "octave_scale": 1.4, "clip": True}
 _WHITE = 0.9998  # of the values are below what is shown as white, where nothing is clipped
+_MOST_SIZE = 8192
 
 
 class DeepDreamParams(ImageParams):
@@ -41,105 +46,163 @@ class DeepDreamParams(ImageParams):
         None,
         description="What to see more of: a layer (½·‖a‖²), a channel `blocks.4:17`, a neuron, or a class.",
     )
+    targets: tuple[TargetField, ...] = Field(
+        (), max_length=16, description="Several layers, channels or classes at once, in place of `target`."
+    )
+    weights: tuple[float, ...] = Field(
+        (),
+        max_length=16,
+        description="What each of `targets` counts, 1 where absent, negative for less of it: a factor of its "
+        "gradient, which is first brought to the others' size.",
+    )
     step_size: float = Field(1.5, gt=0, le=255, description="Mean change of a pixel in one step, in 1/255.")
     jitter: int = Field(32, ge=0, le=512, description="Each step sees the picture rolled by up to so many pixels.")
     steps: int = Field(10, ge=1, le=1000, description="Steps in each octave.")
     octaves: int = Field(4, ge=1, le=16, description="Sizes to work at, from small to the picture's own.")
     octave_scale: float = Field(1.4, gt=1, le=4, description="Ratio of the edges of one octave to the next.")
     clip: bool = Field(True, description="Keep pixels in [0, 1]; else they run free and are scaled to be shown.")
+    frames: int = Field(
+        1, ge=1, le=10_000, description="Frames of a zoom: each enlarges the one before by `zoom` and dreams again."
+    )
+    zoom: float = Field(0.05, ge=0, le=0.5, description="Share of the edges that a frame leaves behind; 0 stays.")
+    tile: int = Field(
+        768,
+        ge=128,
+        le=_MOST_SIZE,
+        multiple_of=32,
+        description="A picture with a longer edge is seen through windows of so many pixels, which bounds the memory.",
+    )
     fit: Fit = Field("keep", description="How the picture becomes the input; `keep` its proportions by default.")
-    preview_every: int = Field(1, ge=1, le=1000, description="Show every so many steps.")
+    preview_every: int = Field(
+        1, ge=1, le=1000, description="Show every so many steps; in a zoom every so many frames, and no steps."
+    )
 
     @model_validator(mode="after")
     def _one_wish(self) -> Self:
-        if self.layer is not None and self.target is not None:
-            raise ValueError("give layer or target, not both: target already names its layer")
+        if sum((self.layer is not None, self.target is not None, bool(self.targets))) > 1:
+            raise ValueError("give one of layer, target and targets: a target already names its layer")
+        if self.weights and len(self.weights) != len(self.targets):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.targets)} targets; give one for each")
+        if self.weights and not any(self.weights):
+            raise ValueError("with no weight but zero there is nothing to dream of")
         return self
 
 
-@technique("deepdream", needs={"image", "gradients"}, cites="Mordvintsev, Olah & Tyka 2015, google/deepdream")
+@technique(
+    "deepdream",
+    needs={"image", "gradients"},
+    cites="Mordvintsev, Olah & Tyka 2015, google/deepdream",
+    extra_images={"guide": "A picture of what to dream of: the layer's features are led towards this one's."},
+)
 def deepdream(run: Run[DeepDreamParams]) -> Iterator[Event]:
     """The picture with more of what a layer already sees in it: DeepDream, octave by octave.
 
-    Gradient ascent on ½·‖a‖² of a layer, or on any target. Each step rolls the picture by a random jitter,
-    moves it by step_size / mean|g| times the gradient g, and rolls it back. From octave to octave only the
-    detail, what was added so far, is enlarged. Image and tensor `deepdream` have the size of the input.
+    Gradient ascent on ½·‖a‖² of a layer, on any target, or on several with weights; with an image `guide`, on the sum
+    over places of max over q of a·b_q, b the guide's features. Each step rolls the picture by a random jitter, moves
+    it by step_size / mean|g| times the gradient g, and rolls it back. From octave to octave only the detail, what was
+    added so far, is enlarged. Pictures larger than `tile` are seen through overlapping windows that lie elsewhere in
+    every step. With `frames`, the previews are those of a zoom. Image and tensor `deepdream` have the input's size.
     """
-    target = run.network.resolve(_wish(run), run.image)
-    sizes = _sizes(run, target)
-    yield Note(f"dreams at {target}" + ("" if run.params.target or run.params.layer else ", 60 % of the depth"))
-    if len(sizes) < run.params.octaves:
-        yield Note(f"{len(sizes)} of {run.params.octaves} octaves: {_why_fewer(target)}")
-    dream = yield from _dreamt(run, target, sizes)
-    yield Image("deepdream", _shown(dream, clip=run.params.clip), caption=f"more of {target}")
-    yield Tensor("deepdream", dream[0], caption="pixels, 1 is white")
-    with torch.no_grad():
-        before, after = (float(run.network.score(x, target).sum()) for x in (run.image, dream))
-        logits = run.network.logits(dream) if run.network.spec.kind == "classifier" else None
-    yield Scores({"objective_before": before, "objective_after": after})
-    if logits is not None:
-        yield Predictions(run.network.predictions(logits))
+    dream = _dream(run)
+    sizes = _sizes(run, dream)
+    yield from _notes(run, dream, sizes)
+    pixels = yield from _zoomed_in(run, dream, sizes)
+    yield Image("deepdream", _shown(pixels, clip=run.params.clip), caption=f"more of {dream.name}")
+    yield Tensor("deepdream", pixels[0], caption="pixels, 1 is white")
+    yield from _report(run, dream, pixels)
 
 
-def ascended(
-    network: Network, pixels: torch.Tensor, target: Target, step_size: float, offset: tuple[int, int] = (0, 0)
-) -> tuple[torch.Tensor, float]:
-    """The pixels after one step of normalised ascent, seen rolled by `offset`; and the objective before it.
+def _dream(run: Run[DeepDreamParams]) -> Dream:
+    params, network = run.params, run.network
+    asked: Sequence[Target | str] = params.targets or (params.target or params.layer or middle_layer(network),)
+    targets = [network.resolve(target, run.image) for target in asked]
+    guide = None
+    if "guide" in run.images:
+        if units := [target for target in targets if target.kind != "layer"]:
+            text = f"a guide is matched by all channels of a layer: name a layer alone, not {units[0]}"
+            raise InvalidParams(text, violations=[FieldViolation("params.target", text)])
+        guide = Guide.of(network, run.images["guide"], [target.layer or "" for target in targets])
+    weights = params.weights or (1.0,) * len(targets)
+    tile = _MOST_SIZE if _has_one_place(targets) else params.tile
+    return Dream(network, targets, weights, guide, Tiling(tile))
 
-    The mean of |change| is `step_size`.
 
-    Raises:
-        TechniqueError: the target has no gradient at this picture.
-    """
-    rolled = pixels.detach().roll(offset, (2, 3)).requires_grad_()
-    with torch.enable_grad():
-        objective = network.score(rolled, target).sum()
-        (gradient,) = torch.autograd.grad(objective, rolled)
-    strength = gradient.abs().mean()
-    if not 0 < float(strength) < float("inf"):
-        raise TechniqueError(
-            f"{target} does not answer to this picture: its gradient is {float(strength)}; "
-            f"take another target or picture",
-            reason="NO_GRADIENT",
-        )
-    moved = rolled.detach() + gradient * (step_size / strength)
-    return moved.roll((-offset[0], -offset[1]), (2, 3)), float(objective.detach())
+def _zoomed_in(
+    run: Run[DeepDreamParams], dream: Dream, sizes: list[tuple[int, int]]
+) -> Generator[Event, None, torch.Tensor]:
+    """The last frame of a zoom; of one frame, the dream."""
+    params, pixels = run.params, run.image
+    for frame in range(params.frames):
+        if frame:
+            pixels = zoomed(pixels, params.zoom)
+        pixels = yield from _dreamt(run, dream, pixels, sizes, frame)
+        if params.frames > 1 and ((frame + 1) % params.preview_every == 0 or frame + 1 == params.frames):
+            yield Preview(_shown(pixels, clip=params.clip), caption=f"frame {frame + 1} of {params.frames}")
+    return pixels
 
 
 def _dreamt(
-    run: Run[DeepDreamParams], target: Target, sizes: list[tuple[int, int]]
+    run: Run[DeepDreamParams], dream: Dream, picture: torch.Tensor, sizes: list[tuple[int, int]], frame: int
 ) -> Generator[Event, None, torch.Tensor]:
-    params, step = run.params, 0
-    jitter = 0 if target.kind == "neuron" else params.jitter
-    pixels = base = resized(run.image, sizes[0])
+    params = run.params
+    step, total = frame * len(sizes) * params.steps, params.frames * len(sizes) * params.steps
+    pixels = base = resized(picture, sizes[0])
     for octave, size in enumerate(sizes, 1):
-        detail, base = pixels - base, resized(run.image, size)
+        detail, base = pixels - base, resized(picture, size)
         pixels = base + resized(detail, size)
         for _ in range(params.steps):
-            dy, dx = run.rng.integers(-jitter, jitter + 1, 2).tolist()
-            pixels, objective = ascended(run.network, pixels, target, params.step_size / 255, (dy, dx))
+            pixels, objective = dream.ascended(pixels, params.step_size / 255, _offset(run, dream, size))
             if params.clip:
                 pixels = pixels.clamp(0, 1)
             step += 1
-            yield Progress(step, len(sizes) * params.steps, {"objective": objective, "octave": octave})
-            if step % params.preview_every == 0:
+            yield Progress(step, total, {"objective": objective, "octave": octave})
+            if params.frames == 1 and step % params.preview_every == 0:
                 yield Preview(_shown(pixels, clip=params.clip), caption=f"octave {octave} of {len(sizes)}")
     return pixels
 
 
-def _wish(run: Run[DeepDreamParams]) -> Target:
-    return run.params.target or Target.parse(run.params.layer or middle_layer(run.network))
+def _offset(run: Run[DeepDreamParams], dream: Dream, size: tuple[int, int]) -> tuple[int, int]:
+    jitter = 0 if _has_one_place(dream.targets) else run.params.jitter
+    down, across = (dream.tiling.reach(edge, jitter) for edge in size)
+    return int(run.rng.integers(-down, down + 1)), int(run.rng.integers(-across, across + 1))
 
 
-def _why_fewer(target: Target) -> str:
-    if target.kind == "neuron":
+def _notes(run: Run[DeepDreamParams], dream: Dream, sizes: list[tuple[int, int]]) -> Iterator[Note]:
+    params = run.params
+    named = params.target or params.layer or params.targets
+    yield Note(f"dreams at {dream.name}" + ("" if named else ", 60 % of the depth"))
+    if len(sizes) < params.octaves:
+        yield Note(f"{len(sizes)} of {params.octaves} octaves: {_why_fewer(dream)}")
+    windows = dream.tiling.count(*sizes[-1])
+    if windows > 1:
+        judged = ", each of which classes are judged by" if any(target.is_class for target in dream.targets) else ""
+        yield Note(f"seen through {windows} windows of at most {dream.tiling.tile} px{judged}")
+
+
+def _report(run: Run[DeepDreamParams], dream: Dream, pixels: torch.Tensor) -> Iterator[Event]:
+    before, after = dream.measured(run.image), dream.measured(pixels)
+    totals = [sum(w * v for w, v in zip(dream.weights, values, strict=True)) for values in (before, after)]
+    yield Scores({"objective_before": totals[0], "objective_after": totals[1]})
+    if len(dream.targets) > 1:
+        named = zip(dream.targets, before, after, strict=True)
+        yield Scores({f"{t}_{when}": v for t, b, a in named for when, v in (("before", b), ("after", a))})
+    yield picture_scores(pixels, run.image)
+    yield from made_events(run.network, pixels, dream.targets[0] if len(dream.targets) == 1 else None, run.image)
+
+
+def _has_one_place(targets: Sequence[Target]) -> bool:
+    return any(target.kind == "neuron" for target in targets)
+
+
+def _why_fewer(dream: Dream) -> str:
+    if _has_one_place(dream.targets):
         return "a neuron has one place in one size, so it is not shaken either"
     return f"smaller ones fall below {MIN_EDGE} pixels"
 
 
-def _sizes(run: Run[DeepDreamParams], target: Target) -> list[tuple[int, int]]:
+def _sizes(run: Run[DeepDreamParams], dream: Dream) -> list[tuple[int, int]]:
     height, width = run.image.shape[-2:]
-    count = 1 if target.kind == "neuron" else run.params.octaves
+    count = 1 if _has_one_place(dream.targets) else run.params.octaves
     return octave_sizes(height, width, count, run.params.octave_scale)
 
 

@@ -118,7 +118,7 @@ def feature_visualization(run: Run[FeatureVisualizationParams]) -> Iterator[Even
     if len(pixels) == 1:
         yield Image("feature_visualization", pixels, caption=f"what {wish.name} looks for")
         yield Tensor("feature_visualization", pixels[0], caption="pixels, 1 is white")
-        yield from made_events(run.network, pixels, wish.targets[0] if len(wish.targets) == 1 else None)
+        yield from made_events(run.network, pixels, wish.targets[0] if len(wish.targets) == 1 else None, before)
     else:
         yield ImageGrid("feature_visualization", pixels, labels=wish.labels, caption=f"what {wish.name} looks for")
         yield Tensor("feature_visualization", pixels, caption="pixels, 1 is white")
