@@ -31,6 +31,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 8},
     "rise": {"samples": 16},
     "score_cam": {"k": 8},
+    "segmentation": {"average": "none", "steps": 1},
     "texture_synthesis": {"size": 32, "window": 5, "grow": 1.0},
     "image_quilting": {"window": 12},
     "neural_texture": {"steps": 2},

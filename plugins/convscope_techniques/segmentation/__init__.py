@@ -1,0 +1,1 @@
+"""Techniques that cut the object out of the picture."""
