@@ -37,3 +37,8 @@ def convscope_techniques() -> Iterable[Technique[Any]]:  # type: ignore[empty-bo
 @hookspec
 def convscope_model_sources() -> Iterable[Any]:  # type: ignore[empty-body]  # a specification has no body
     """Model sources to offer: objects with the interface of `convscope_sdk.models.ModelSource`."""
+
+
+@hookspec
+def convscope_image_set_sources() -> Iterable[Any]:  # type: ignore[empty-body]  # a specification has no body
+    """Image set sources to offer: objects with the interface of `convscope_sdk.image_sets.spec.ImageSetSource`."""

@@ -28,6 +28,7 @@ import pluggy
 
 from convscope_sdk import hookspecs
 from convscope_sdk.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from convscope_sdk.image_sets.spec import ImageSetSource
 from convscope_sdk.models import ModelSource
 from convscope_sdk.params import Params
 from convscope_sdk.technique import ID, NEEDS, Technique
@@ -94,10 +95,11 @@ class PluginReport:
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """All that was loaded: techniques by id, model sources in order, and a report for each plugin."""
+    """All that was loaded: techniques by id, sources in order, and a report for each plugin."""
 
     techniques: dict[str, Loaded] = field(default_factory=dict)
     sources: list[ModelSource] = field(default_factory=list)
+    image_set_sources: list[ImageSetSource] = field(default_factory=list)
     reports: list[PluginReport] = field(default_factory=list)
 
 
@@ -108,6 +110,7 @@ class _Offer:
     report: PluginReport
     techniques: tuple[Technique[Any], ...] = ()
     sources: tuple[ModelSource, ...] = ()
+    image_set_sources: tuple[ImageSetSource, ...] = ()
 
 
 class Loader:
@@ -172,10 +175,11 @@ class Loader:
                 reason = "; ".join(_clash(identifier, offer, claims[identifier]) for identifier in lost)
                 if self._strict:
                     raise PluginError(f"plugin {report.name!r}: {reason}")
-                report = replace(report, ok=bool(won or offer.sources), reason=reason)
+                report = replace(report, ok=bool(won or offer.sources or offer.image_set_sources), reason=reason)
             for technique in won:
                 found.techniques[technique.id] = Loaded(technique, report.package, report.version, report.name)
             found.sources.extend(offer.sources)
+            found.image_set_sources.extend(offer.image_set_sources)
             found.reports.append(replace(report, techniques=tuple(t.id for t in won)))
         return found
 
@@ -192,13 +196,13 @@ class Loader:
         try:
             plugin = get()
             seconds = time.perf_counter() - started
-            techniques, sources = _offered(name, plugin, also(plugin))
+            offered = _offered(name, plugin, also(plugin))
         # The plugin's bug: whatever its module, hooks or parameters raise; some modules even exit.
         except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
             self._fail(name, package, version, error, seconds or time.perf_counter() - started)
             return False
         report = PluginReport(name, package, version, ok=True, import_seconds=seconds)
-        self._offers.append(_Offer(report, techniques, sources))
+        self._offers.append(_Offer(report, *offered))
         return True
 
     def _fail(self, name: str, package: str, version: str, error: BaseException, seconds: float = 0.0) -> None:
@@ -269,25 +273,30 @@ def _defined_in(module: object) -> list[Technique[Any]]:
 
 def _offered(
     name: str, plugin: object, also: Sequence[Technique[Any]]
-) -> tuple[tuple[Technique[Any], ...], tuple[ModelSource, ...]]:
+) -> tuple[tuple[Technique[Any], ...], tuple[ModelSource, ...], tuple[ImageSetSource, ...]]:
     """Everything that the plugin offers, checked."""
     if isinstance(plugin, Technique):
         techniques: list[Any] = [plugin]
         sources: list[Any] = []
+        image_sets: list[Any] = []
     else:
         manager = _managed(name, plugin, optional=bool(also))
         techniques = _called(manager, "convscope_techniques")
         sources = _called(manager, "convscope_model_sources")
+        image_sets = _called(manager, "convscope_image_set_sources")
         techniques += [t for t in also if not any(t is other for other in techniques)]
     for technique in techniques:
         _check_technique(technique)
     for source in sources:
         if not isinstance(source, ModelSource):
             raise PluginError(f"hook convscope_model_sources gave {source!r}, without name, entries() and spec()")
+    for source in image_sets:
+        if not isinstance(source, ImageSetSource):
+            raise PluginError(f"hook convscope_image_set_sources gave {source!r}, without name, entries() and spec()")
     ids = [technique.id for technique in techniques]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise PluginError(f"offers {', '.join(twice)} twice; give each technique an id of its own")
-    return tuple(techniques), tuple(sources)
+    return tuple(techniques), tuple(sources), tuple(image_sets)
 
 
 def _managed(name: str, plugin: object, *, optional: bool) -> pluggy.PluginManager:

@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -79,7 +78,11 @@ async def run_server(
         RequestError: no worker could be started.
     """
     with lock_data_dir(settings.data_dir) as data:
-        stack = _stack(settings, engine or LocalEngine(worker_options(settings)), data)
+        content = str(data / "content")
+        options = worker_options(settings, content_url=content, index_dir=str(data / "index"))
+        stack = Stack.build(
+            settings, engine or LocalEngine(options), database=f"sqlite:///{data / 'runs.db'}", blobs=content
+        )
         health = Health([s.full_name for s in SERVICES.values()], lambda: stack.gate.open and stack.engine.ready)
         await health.update()
         server = grpc_server(stack.servicers, health, stack.gate, settings)
@@ -93,10 +96,6 @@ async def run_server(
             finally:
                 await server.stop(0 if signals.second.is_set() else _FLUSH_SECONDS)
                 await stack.close()
-
-
-def _stack(settings: Settings, engine: Engine, data: Path) -> Stack:
-    return Stack.build(settings, engine, database=f"sqlite:///{data / 'runs.db'}", blobs=str(data / "content"))
 
 
 async def _serve(health: Health, signals: StopSignals, ready: Callable[[], None]) -> None:

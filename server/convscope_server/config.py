@@ -29,7 +29,13 @@ _ENV = "CONVSCOPE_"
 # What the client reads from the same prefix, and what Kubernetes sets for a service called "convscope".
 _NOT_OURS = re.compile(r"SERVER|TOKEN|CA|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP)(_.+)?)")
 # Flags that have a shorter name than their setting.
-_FLAGS = {"data_dir": "data", "models_dir": "models", "plugin_files": "plugin", "warm_models": "warm"}
+_FLAGS = {
+    "data_dir": "data",
+    "image_sets_dir": "image-sets",
+    "models_dir": "models",
+    "plugin_files": "plugin",
+    "warm_models": "warm",
+}
 
 
 class SettingsError(ValueError):
@@ -63,6 +69,10 @@ class Settings(BaseModel):
     )
     devices: _Words = Field(default=(), description="Devices to use (cpu, cuda:0); every usable one where empty.")
     models_dir: Path | None = Field(default=None, description="Directory of models: NAME/model.toml each.")
+    image_sets_dir: Path | None = Field(
+        default=None,
+        description="Directory of image sets, a folder each; torchvision's data sets are looked for there too.",
+    )
     plugin_files: _Words = Field(default=(), description="Loose plugin files to load besides installed plugins.")
     strict: bool = Field(default=False, description="Refuse to start where a plugin cannot be loaded.")
     allow_code: bool = Field(default=False, description="Let model.toml name Python code as the architecture.")
@@ -111,7 +121,7 @@ class Settings(BaseModel):
             "--insecure on a network that you trust"
         )
 
-    @field_validator("data_dir", "models_dir")
+    @field_validator("data_dir", "image_sets_dir", "models_dir")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

@@ -42,6 +42,7 @@ class EmbeddedServer:
         techniques: Techniques to offer besides those of installed plugins.
         plugin_files: Loose plugin files; instead of those of the settings where given.
         models_dir: Directory of models; likewise.
+        image_sets_dir: Directory of image sets; likewise.
         devices: Devices; likewise. Only the first is used.
         engine: Makes the engine, for tests.
     """
@@ -53,6 +54,7 @@ class EmbeddedServer:
         techniques: Sequence[Technique[Any]] = (),
         plugin_files: Sequence[str | Path] | None = None,
         models_dir: str | Path | None = None,
+        image_sets_dir: str | Path | None = None,
         devices: Sequence[str] | None = None,
         engine: Callable[[], Engine] | None = None,
     ) -> None:
@@ -60,10 +62,12 @@ class EmbeddedServer:
         given = {
             "plugin_files": None if plugin_files is None else tuple(map(str, plugin_files)),
             "models_dir": models_dir,
+            "image_sets_dir": image_sets_dir,
             "devices": None if devices is None else tuple(devices),
         }
         changed = {key: value for key, value in given.items() if value is not None}
         self._settings = Settings.model_validate({**base.model_dump(), **changed})
+        self._blobs = f"memory://convscope-{uuid.uuid4().hex}"
         self._make_engine = engine or self._in_process(techniques)
         self._stack: Stack | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,7 +76,7 @@ class EmbeddedServer:
         self._lock = threading.Lock()
 
     def _in_process(self, techniques: Sequence[Technique[Any]]) -> Callable[[], Engine]:
-        return lambda: InProcessEngine(worker_options(self._settings), techniques=techniques)
+        return lambda: InProcessEngine(worker_options(self._settings, content_url=self._blobs), techniques=techniques)
 
     def __enter__(self) -> Self:
         self.start()
@@ -150,8 +154,7 @@ class EmbeddedServer:
 
     async def _live(self, ready: concurrent.futures.Future[None]) -> None:
         """Everything, from start to close, on the thread's own loop."""
-        name = f"memory://convscope-{uuid.uuid4().hex}"
-        stack = Stack.build(self._settings, self._make_engine(), database="sqlite://", blobs=name)
+        stack = Stack.build(self._settings, self._make_engine(), database="sqlite://", blobs=self._blobs)
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
         try:
             await stack.start()
@@ -165,7 +168,7 @@ class EmbeddedServer:
         finally:
             self._stack = None
             await stack.close()
-            _forget(name)
+            _forget(self._blobs)
 
     def _behaviour(self, service: str, rpc: str) -> Callable[[Any], Any]:
         if self._stack is None:

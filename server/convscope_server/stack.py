@@ -50,11 +50,14 @@ class Stack:
         await self.runs.close()
 
 
-def worker_options(settings: Settings) -> WorkerOptions:
-    """How workers are set up."""
+def worker_options(settings: Settings, *, content_url: str = "", index_dir: str = "") -> WorkerOptions:
+    """How workers are set up, where they find uploaded pictures, and where they keep indexes of image sets."""
     return WorkerOptions(
         devices=settings.devices,
         models_dir=str(settings.models_dir or ""),
+        image_sets_dir=str(settings.image_sets_dir or ""),
+        index_dir=index_dir,
+        content_url=content_url,
         allow_code=settings.allow_code,
         plugin_files=settings.plugin_files,
         strict=settings.strict,

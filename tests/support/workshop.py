@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from convscope_sdk.errors import UnknownName
+from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.loader import Loaded
 from convscope_sdk.models import ModelSpec
 from convscope_sdk.network import Network
@@ -76,6 +77,7 @@ class Bench:
             options=WorkerOptions(**options),
             techniques={t.id: Loaded(t, package, "1.0", "test") for t in techniques},
             cache=self.cache,
+            image_sets_of=lambda _spec: ImageSets(),
         )
         self.worker = Worker(shop, self.reports.append, shared=shared)
 

@@ -44,6 +44,12 @@ class ImageSets:
         self._sources: Sequence[ImageSetSource] = (SamplesSource(),) if sources is None else sources
         self._max_pixels = max_pixels
 
+    def beside(self, source: ImageSetSource) -> ImageSets:
+        """The same sets and indexes, and those of `source` before them."""
+        both = ImageSets(sources=(source, *self._sources), store=self.store, max_pixels=self._max_pixels)
+        both._folders = self._folders
+        return both
+
     def entries(self) -> Iterator[tuple[str, ImageSetEntry]]:
         """What there is, with the source of each, by name; a name that two sources have is the first's."""
         seen = {name: ("folder", ImageSetEntry(name, f"pictures in {path}")) for name, path in self._folders.items()}

@@ -37,16 +37,20 @@ class IndexStore:
         directory: Where; a temporary one that goes with this object where None.
 
     Attributes:
-        directory: Where.
         passes: The passes that this process is taking.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self.passes: list[ForwardPass] = []
-        if directory is None:
-            directory = Path(tempfile.mkdtemp(prefix="convscope-index-"))
-            weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
-        self.directory = directory
+        self._directory = directory
+
+    @property
+    def directory(self) -> Path:
+        """Where."""
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix="convscope-index-"))
+            weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+        return self._directory
 
     def item(self, seeing: object, layer: str, digest: str, *, top_k: int, positions: int) -> Item:
         """The part of an index that belongs to one layer.

@@ -9,6 +9,8 @@ import msgspec
 
 from convscope_server.engine.messages import (
     DeviceStatus,
+    ImageSetDetail,
+    ImageSetInfo,
     LoadedModel,
     ModelDetail,
     ModelInfo,
@@ -26,6 +28,7 @@ class Catalog(msgspec.Struct, frozen=True):
 
     techniques: dict[str, TechniqueInfo] = {}
     models: dict[str, ModelInfo] = {}
+    image_sets: dict[str, ImageSetInfo] = {}
     plugins: tuple[PluginInfo, ...] = ()
 
 
@@ -88,6 +91,13 @@ class Engine(Protocol):
 
         Raises:
             RequestError: unknown model, or it cannot be loaded.
+        """
+
+    async def describe_image_set(self, image_set: str) -> ImageSetDetail:
+        """What is known of an image set of the workers' sources.
+
+        Raises:
+            RequestError: unknown set, or it cannot be had.
         """
 
     def devices(self) -> list[DeviceStatus]:

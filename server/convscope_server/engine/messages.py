@@ -11,10 +11,13 @@ from convscope_server.runs.events import CancelReason, Error, Event
 __all__ = [
     "Cancel",
     "Command",
+    "DescribeImageSet",
     "DescribeModel",
     "DeviceStatus",
     "Events",
     "Hello",
+    "ImageSetDetail",
+    "ImageSetInfo",
     "LayerInfo",
     "LoadModel",
     "LoadedModel",
@@ -51,6 +54,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     Attributes:
         image, extra_images: Encoded files, as the client sent them.
         input_digests: Their digests by role ("image" for the primary one), for the report.
+        image_sets: The manifests of uploaded image sets that it may look at, by name.
         deadline: Unix time after which the run fails, or None.
         attempt: From 1.
     """
@@ -63,6 +67,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     image: bytes | None = None
     extra_images: dict[str, bytes] = {}
     input_digests: dict[str, str] = {}
+    image_sets: dict[str, str] = {}
     previews: PreviewOptions = PreviewOptions()
     deadline: float | None = None
     attempt: int = 1
@@ -100,6 +105,22 @@ class ModelInfo(msgspec.Struct, frozen=True):
     kind: str
     source: str
     description: str = ""
+
+
+class ImageSetInfo(msgspec.Struct, frozen=True):
+    """An image set in the catalog."""
+
+    name: str
+    source: str
+    description: str = ""
+
+
+class ImageSetDetail(msgspec.Struct, frozen=True):
+    """What is known of an image set once it has been opened: how many pictures, and how many have each label."""
+
+    info: ImageSetInfo
+    count: int
+    labels: dict[str, dict[str, int]] = {}
 
 
 class LayerInfo(msgspec.Struct, frozen=True):
@@ -187,6 +208,13 @@ class DescribeModel(_Command, frozen=True):
     model: str
 
 
+class DescribeImageSet(_Command, frozen=True):
+    """Open an image set. Replies with ImageSetDetail."""
+
+    request: int
+    image_set: str
+
+
 class Ping(_Command, frozen=True):
     """Are you there? Answered by a thread that no step can block, unless a step holds the GIL."""
 
@@ -195,7 +223,7 @@ class Shutdown(_Command, frozen=True):
     """Close every run without a word and exit."""
 
 
-Command = Start | Cancel | LoadModel | UnloadModel | DescribeModel | Ping | Shutdown
+Command = Start | Cancel | LoadModel | UnloadModel | DescribeModel | DescribeImageSet | Ping | Shutdown
 
 
 class _Report(msgspec.Struct, frozen=True, tag=True):
@@ -210,6 +238,7 @@ class Hello(_Report, frozen=True):
     techniques: tuple[TechniqueInfo, ...]
     plugins: tuple[PluginInfo, ...]
     models: tuple[ModelInfo, ...]
+    image_sets: tuple[ImageSetInfo, ...] = ()
     model_budget_bytes: int = 0
     all_devices: tuple[str, ...] = ()
 
@@ -227,6 +256,7 @@ class Reply(_Report, frozen=True):
     request: int
     loaded: LoadedModel | None = None
     detail: ModelDetail | None = None
+    image_set: ImageSetDetail | None = None
     done: bool = False
     error: Error | None = None
 

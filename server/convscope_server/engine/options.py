@@ -13,6 +13,9 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     Attributes:
         devices: "cpu", "cuda:0", "mps"; empty: every CUDA device, else MPS, else the CPU.
         models_dir: Folder of models; empty: none.
+        image_sets_dir: Folder of image sets, a folder each; empty: none.
+        index_dir: Where indexes of image sets are kept; empty: a temporary one.
+        content_url: The content store, for uploaded image sets; empty: there are none.
         allow_code: Whether a model.toml may name a Python callable as its architecture.
         plugin_files: Loose plugin files.
         strict: Whether the first broken plugin ends the worker.
@@ -26,6 +29,9 @@ class WorkerOptions(msgspec.Struct, frozen=True):
 
     devices: tuple[str, ...] = ()
     models_dir: str = ""
+    image_sets_dir: str = ""
+    index_dir: str = ""
+    content_url: str = ""
     allow_code: bool = False
     plugin_files: tuple[str, ...] = ()
     strict: bool = False

@@ -13,10 +13,12 @@ from convscope_server.engine.engine import Catalog, EngineListener
 from convscope_server.engine.messages import (
     Cancel,
     Command,
+    DescribeImageSet,
     DescribeModel,
     DeviceStatus,
     Events,
     Hello,
+    ImageSetDetail,
     LoadedModel,
     LoadModel,
     ModelDetail,
@@ -130,6 +132,13 @@ class WorkerPool:
         assert reply.detail is not None
         return reply.detail
 
+    async def describe_image_set(self, image_set: str) -> ImageSetDetail:
+        """What is known of an image set of the workers' sources."""
+        seat = min(self._ready_seats(""), key=lambda s: len(s.runs))
+        reply = await self._ask(seat, lambda number: DescribeImageSet(number, image_set))
+        assert reply.image_set is not None
+        return reply.image_set
+
     def devices(self) -> list[DeviceStatus]:
         """The devices and what is on them."""
         return [
@@ -152,6 +161,7 @@ class WorkerPool:
         self._catalog = Catalog(
             {info.id: info for info in hello.techniques},
             {info.name: info for info in hello.models},
+            {info.name: info for info in hello.image_sets},
             hello.plugins,
         )
         self.listener.room_changed()

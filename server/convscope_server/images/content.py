@@ -16,7 +16,7 @@ import fsspec
 
 from convscope_server.errors import RequestError
 
-__all__ = ["ContentStore", "Upload", "digest_of"]
+__all__ = ["Blobs", "ContentStore", "Upload", "digest_of"]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INCOMING = "incoming"
@@ -41,7 +41,7 @@ class ContentStore:
     """
 
     def __init__(self, url: str, *, max_bytes: int = 256 * 1024 * 1024) -> None:
-        self._blobs = _Blobs(url, max_bytes)
+        self._blobs = Blobs(url, max_bytes)
         self.max_bytes = max_bytes
 
     async def put(self, content: bytes, digest: str | None = None) -> str:
@@ -117,7 +117,7 @@ class ContentStore:
 class Upload:
     """One blob on its way in; what was not committed when the `async with` block ends is gone."""
 
-    def __init__(self, blobs: _Blobs, digest: str) -> None:
+    def __init__(self, blobs: Blobs, digest: str) -> None:
         self._blobs = blobs
         self._digest = digest
         self._path = blobs.path(digest)
@@ -179,8 +179,8 @@ class Upload:
                 self._blobs.remove(self._temporary)
 
 
-class _Blobs:
-    """The blocking half: paths and files."""
+class Blobs:
+    """The blocking half: paths and files. What is asked of them blocks."""
 
     def __init__(self, url: str, max_bytes: int) -> None:
         self._fs: Any
@@ -197,6 +197,7 @@ class _Blobs:
         return f"{self._root}/{name[:2]}/{name}"
 
     def put(self, content: bytes, digest: str | None) -> str:
+        """Keep a blob, unless it is there; gives its digest."""
         self.check_size(len(content))
         actual = digest_of(content)
         if digest is not None and digest != actual:
@@ -213,32 +214,40 @@ class _Blobs:
         return actual
 
     def read(self, path: str, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset` on; the rest where `size` is negative."""
         with self._fs.open(path, "rb") as file:
             file.seek(offset)
             return bytes(file.read(size))
 
     def size(self, path: str) -> int:
+        """Length in bytes."""
         return int(self._fs.size(path))
 
     def exists(self, path: str) -> bool:
+        """Whether there is one."""
         return bool(self._fs.exists(path))
 
     def temporary(self) -> str:
+        """Where a blob may be written that is not whole yet."""
         return f"{self._root}/{_INCOMING}/{uuid.uuid4().hex}"
 
     def create(self, path: str) -> Any:
+        """A file to write to."""
         self._make_folder_of(path)
         return self._fs.open(path, "wb")
 
     def rename(self, temporary: str, path: str) -> None:
+        """Let a whole blob appear under its name."""
         self._make_folder_of(path)
         self._fs.mv(temporary, path)
 
     def remove(self, path: str) -> None:
+        """Forget it; one that is not here is fine."""
         with suppress(FileNotFoundError):
             self._fs.rm_file(path)
 
     def sweep(self, before: float) -> int:
+        """Remove what was left unfinished before a time; gives how many there were."""
         try:
             paths: list[str] = self._fs.ls(f"{self._root}/{_INCOMING}", detail=False)
         except FileNotFoundError:
@@ -249,6 +258,7 @@ class _Blobs:
         return len(old)
 
     def check_size(self, size: int) -> None:
+        """Refuses a blob above the largest size."""
         if size > self._max_bytes:
             raise RequestError.of(
                 "INVALID_ARGUMENT",

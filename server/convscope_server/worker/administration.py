@@ -1,13 +1,23 @@
-"""Commands about models rather than runs."""
+"""Commands about models and image sets rather than runs."""
 
 from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from convscope_sdk.errors import TechniqueError
-from convscope_server.engine.messages import DescribeModel, LoadModel, ModelInfo, Reply, UnloadModel
+from convscope_server.engine.messages import (
+    DescribeImageSet,
+    DescribeModel,
+    ImageSetDetail,
+    ImageSetInfo,
+    LoadModel,
+    ModelInfo,
+    Reply,
+    UnloadModel,
+)
 from convscope_server.errors import RequestError, error_of
 from convscope_server.models.describe import describe
 from convscope_server.runs.events import Error
@@ -19,27 +29,34 @@ __all__ = ["administer"]
 
 logger = logging.getLogger(__name__)
 
+_LABELS = 10_000  # of a column that are told; a message has an end
 
-def administer(shop: Workshop, command: LoadModel | UnloadModel | DescribeModel) -> Reply:
-    """The reply to a command about a model."""
+
+def administer(shop: Workshop, command: LoadModel | UnloadModel | DescribeModel | DescribeImageSet) -> Reply:
+    """The reply to a command about a model or an image set."""
     request = command.request
+    reply = Reply(request)
     try:
         match command:
             case LoadModel(model=name):
-                return Reply(request, loaded=shop.cache.load(name))
+                reply = Reply(request, loaded=shop.cache.load(name))
             case UnloadModel(model=name):
-                return Reply(request, done=shop.cache.unload(name))
+                reply = Reply(request, done=shop.cache.unload(name))
             case DescribeModel(model=name):
-                return _describe(shop, request, name)
+                reply = _describe(shop, request, name)
+            case DescribeImageSet(image_set=name):
+                reply = Reply(request, image_set=_describe_image_set(shop, name))
     except RequestError as refusal:
         return Reply(request, error=refusal.error)
     except TechniqueError as refusal:
         return Reply(request, error=error_of(refusal))
-    except Exception as error:  # a model source's or architecture's own bug
+    except Exception as error:  # a source's or architecture's own bug
         reference = secrets.token_hex(4)
         logger.exception("%s failed, reference %s", command, reference)
-        message = f"model {command.model!r} failed with {type(error).__name__}; the server's log has {reference}"
-        return Reply(request, error=Error("INTERNAL", message, "MODEL_FAILED", {"reference": reference}))
+        message = f"{_subject(command)} failed with {type(error).__name__}; the server's log has {reference}"
+        reason = "IMAGE_SET_FAILED" if isinstance(command, DescribeImageSet) else "MODEL_FAILED"
+        return Reply(request, error=Error("INTERNAL", message, reason, {"reference": reference}))
+    return reply
 
 
 def _describe(shop: Workshop, request: int, name: str) -> Reply:
@@ -50,3 +67,17 @@ def _describe(shop: Workshop, request: int, name: str) -> Reply:
         return Reply(request, detail=describe(network, info))
     finally:
         shop.cache.release(name)
+
+
+def _describe_image_set(shop: Workshop, name: str) -> ImageSetDetail:
+    spec = shop.image_sets.spec(name)
+    labels = {
+        column: dict(Counter(filter(None, values)).most_common(_LABELS)) for column, values in spec.labels.items()
+    }
+    return ImageSetDetail(ImageSetInfo(name, spec.source, spec.description), len(spec.names), labels)
+
+
+def _subject(command: LoadModel | UnloadModel | DescribeModel | DescribeImageSet) -> str:
+    if isinstance(command, DescribeImageSet):
+        return f"image set {command.image_set!r}"
+    return f"model {command.model!r}"

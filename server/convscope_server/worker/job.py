@@ -15,6 +15,7 @@ from convscope_server.worker.faults import fault
 from convscope_server.worker.provenance import provenance
 
 if TYPE_CHECKING:
+    from convscope_sdk.image_sets.catalog import ImageSets
     from convscope_sdk.loader import Loaded
     from convscope_sdk.network import Network
     from convscope_sdk.run import Run
@@ -74,11 +75,12 @@ class Job:
         """Whether the run's deadline has passed."""
         return self.spec.deadline is not None and time.time() >= self.spec.deadline
 
-    def begin(self, models: BorrowedModels, device: str) -> None:
+    def begin(self, models: BorrowedModels, image_sets: ImageSets, device: str) -> None:
         """Load the model, read the pictures, check the parameters; everything but the first step.
 
         Args:
             models: Where its networks come from; `give_back` returns them.
+            image_sets: What it can look at.
             device: Where they are.
 
         Raises:
@@ -95,6 +97,7 @@ class Job:
             network,
             spec.image,
             extra_images=spec.extra_images,
+            image_sets=image_sets,
             seed=spec.seed,
             params=spec.params,
             max_pixels=self._max_image_pixels,

@@ -17,6 +17,7 @@ from convscope_sdk.loader import BUILTIN_PACKAGE
 from convscope_server.engine.messages import (
     Cancel,
     Command,
+    DescribeImageSet,
     DescribeModel,
     Hello,
     LoadModel,
@@ -122,7 +123,7 @@ class Worker:
         match command:
             case Start(spec):
                 self._admit(spec)
-            case LoadModel() | UnloadModel() | DescribeModel():
+            case LoadModel() | UnloadModel() | DescribeModel() | DescribeImageSet():
                 self._send(administer(self._shop, command))
                 self._report_models()
             case Cancel(run):
@@ -180,7 +181,7 @@ class Worker:
     def _advance(self, job: Job) -> bool:
         """Begin the run, or take its next step, with its own random numbers; False at its end."""
         if not job.begun:
-            job.begin(self._models_for(job), str(self._shop.device))
+            job.begin(self._models_for(job), self._shop.image_sets_of(job.spec), str(self._shop.device))
             return True
         assert job.random is not None
         if self._shared:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from convscope_sdk.image_sets.catalog import ImageSets
+from convscope_sdk.image_sets.folder import FolderSource
+from convscope_sdk.image_sets.samples import SamplesSource
+from convscope_sdk.image_sets.store import IndexStore
 from convscope_sdk.loader import Loaded, Loader, Plugins
-from convscope_server.engine.messages import Hello, PluginInfo, TechniqueInfo
+from convscope_server.engine.messages import Hello, ImageSetInfo, PluginInfo, TechniqueInfo
+from convscope_server.images.uploaded import UploadedSets
 from convscope_server.models.cache import ModelCache, default_budget
 from convscope_server.models.registry import ModelRegistry, builtin_sources
+from convscope_server.worker.torchvision_sets import TorchvisionSets
 
 if TYPE_CHECKING:
+    from convscope_sdk.image_sets.spec import ImageSetSource
     from convscope_sdk.technique import Technique
+    from convscope_server.engine.messages import RunSpec
     from convscope_server.engine.options import WorkerOptions
 
 __all__ = ["Workshop", "available_devices"]
@@ -41,6 +49,7 @@ class Workshop:
         options: How it was set up.
         techniques: What can run here, by id.
         cache: The models on the device.
+        image_sets: What runs can look at, and where indexes are kept.
     """
 
     def __init__(self, options: WorkerOptions, device: str = "", *, techniques: Sequence[Technique[Any]] = ()) -> None:
@@ -52,8 +61,14 @@ class Workshop:
         models_dir = Path(options.models_dir) if options.models_dir else None
         sources = [*builtin_sources(models_dir, allow_code=options.allow_code), *self._plugins.sources]
         self.registry = ModelRegistry(sources)
+        self.image_sets = _image_sets(options, self._plugins)
+        self._uploaded = UploadedSets(options.content_url)
         self._budget = options.model_budget_bytes or default_budget(str(self.device))
         self.cache = ModelCache(self.registry, str(self.device), self._budget)
+
+    def image_sets_of(self, spec: RunSpec) -> ImageSets:
+        """What this run can look at: everything, and the uploaded sets that it names."""
+        return self.image_sets.beside(self._uploaded.source(spec.image_sets)) if spec.image_sets else self.image_sets
 
     def warm(self) -> None:
         """Load the favourite models; one that cannot be had is logged, not fatal."""
@@ -74,9 +89,26 @@ class Workshop:
                 for r in self._plugins.reports
             ),
             models=tuple(self.registry.entries()),
+            image_sets=tuple(_image_set_infos(self.image_sets)),
             model_budget_bytes=self._budget,
             all_devices=self._all_devices,
         )
+
+
+def _image_sets(options: WorkerOptions, plugins: Plugins) -> ImageSets:
+    index = Path(options.index_dir) if options.index_dir else None
+    sources: list[ImageSetSource] = [SamplesSource()]
+    if options.image_sets_dir:
+        directory = Path(options.image_sets_dir)
+        cache = index / "digests" if index else None
+        sources += [FolderSource(directory, cache=cache), TorchvisionSets(directory)]
+    sources += plugins.image_set_sources
+    return ImageSets(sources=sources, store=IndexStore(index), max_pixels=options.max_image_pixels)
+
+
+def _image_set_infos(image_sets: ImageSets) -> Iterator[ImageSetInfo]:
+    for source, entry in image_sets.entries():
+        yield ImageSetInfo(entry.name, source, entry.description)
 
 
 def _load_plugins(options: WorkerOptions, techniques: Sequence[Technique[Any]]) -> Plugins:

@@ -133,6 +133,7 @@ def test_every_setting_of_workers_reaches_them(tmp_path: Path) -> None:
     settings = Settings(
         devices=("cpu",),
         models_dir=tmp_path,
+        image_sets_dir=tmp_path / "sets",
         allow_code=True,
         plugin_files=("p.py",),
         strict=True,
@@ -143,10 +144,13 @@ def test_every_setting_of_workers_reaches_them(tmp_path: Path) -> None:
         stall_seconds=3.0,
         start_seconds=4.0,
     )
-    options = worker_options(settings)
+    options = worker_options(settings, content_url="/content", index_dir="/index")
     assert {name: getattr(options, name) for name in options.__struct_fields__} == {
         **settings.model_dump(include=set(options.__struct_fields__)),
         "models_dir": str(tmp_path),
+        "image_sets_dir": str(tmp_path / "sets"),
+        "content_url": "/content",
+        "index_dir": "/index",
     }
 
 

@@ -23,6 +23,9 @@ def serve(
     models: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Models: NAME/model.toml.", show_default=False)
     ] = None,
+    image_sets: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Image sets: NAME/*/*.jpg.", show_default=False)
+    ] = None,
     plugin: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Plugin file to load.", show_default=False)
     ] = None,
@@ -52,6 +55,7 @@ def serve(
         "host": host,
         "devices": devices,
         "models_dir": models,
+        "image_sets_dir": image_sets,
         "plugin_files": None if plugin is None else tuple(map(str, plugin)),
         "data_dir": data,
         "strict": strict,
