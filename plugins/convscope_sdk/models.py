@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Interpolation", "ModelEntry", "ModelKind", "ModelSource", "ModelSpec"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "CodeFacts",
+    "Interpolation",
+    "ModelEntry",
+    "ModelKind",
+    "ModelSource",
+    "ModelSpec",
+]
 
 ModelKind = Literal["classifier", "generator", "stylizer"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -28,6 +37,24 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeFacts:
+    """What a generator's codes are: outputs of a layer, as a rule, and how far their units spread.
+
+    Attributes:
+        of_model: Name of the model whose layer gives them; empty where none does.
+        layer: The layer.
+        sigma: Name of the tensor in the module's state that has each unit's standard deviation, of any shape that
+            broadcasts to a code; empty where all are 1.
+        rectified: Whether no unit of a code is negative.
+    """
+
+    of_model: str = ""
+    layer: str = ""
+    sigma: str = ""
+    rectified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """How to build one model, and how pictures are brought to it.
 
@@ -43,6 +70,8 @@ class ModelSpec:
         crop_fraction: Part of the resized shorter edge that the centre crop keeps, in (0, 1].
         classes: Labels by index; empty where it is no classifier or they are unknown.
         random_weights: True where nothing was learned; every result says so.
+        code_shape: Shape of what a generator takes, without the batch axis; empty for models that take pictures.
+        codes: What a generator's codes are, where that is known.
     """
 
     name: str
@@ -57,6 +86,8 @@ class ModelSpec:
     crop_fraction: float = 0.875
     classes: tuple[str, ...] = ()
     random_weights: bool = False
+    code_shape: tuple[int, ...] = ()
+    codes: CodeFacts | None = None
 
 
 @runtime_checkable

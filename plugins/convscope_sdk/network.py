@@ -23,6 +23,8 @@ from convscope_sdk.target import Target
 __all__ = ["Network"]
 
 _LOGITS_NDIM = 2
+_MAPS_NDIM = 4
+_COLOURS = 3
 
 
 class Network:
@@ -125,6 +127,33 @@ class Network:
         """
         captured, output = self._capture(pixels, layers, to_the_end=True)
         return captured, self._as_logits(output)
+
+    def generate(self, code: Tensor) -> Tensor:
+        """(B, 3, H, W) the pictures in [0, 1] that a generator makes of codes (B, *code_shape); differentiable.
+
+        Raises:
+            NotApplicable: it is no generator, or gives no pictures.
+        """
+        self._check_generator()
+        made = self.module(code)
+        if isinstance(made, Tensor) and made.ndim == _MAPS_NDIM and made.shape[1] == _COLOURS:
+            return made
+        shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        raise NotApplicable(f"{self.name} gives {shape}; take a generator that gives pictures (B, 3, H, W) in [0, 1]")
+
+    @cached_property
+    def code_sigma(self) -> Tensor:
+        """How far each unit of a generator's codes spreads, its standard deviation, of the shape of one code.
+
+        Raises:
+            NotApplicable: it is no generator, or does not say what it takes.
+        """
+        self._check_generator()
+        shape, facts = self.spec.code_shape, self.spec.codes
+        if facts is None or not facts.sigma:
+            return torch.ones(shape, device=self.device)
+        sigma: Tensor = self.module.state_dict()[facts.sigma].float()
+        return sigma.broadcast_to(shape).clone()
 
     def predictions(self, logits: Tensor, k: int = 5) -> list[tuple[int, str, float]]:
         """The top k (index, label, probability) of one row of logits, (classes,) or (1, classes)."""
@@ -243,6 +272,14 @@ class Network:
             return {}, None
         captured, output = capture(self.module, layers.values(), self.normalize(pixels), to_the_end=to_the_end)
         return {name: captured[layer.name] for name, layer in layers.items()}, output
+
+    def _check_generator(self) -> None:
+        if self.spec.kind != "generator":
+            raise NotApplicable(
+                f"{self.name} is a {self.spec.kind}; take a model of kind generator, which makes pictures of codes"
+            )
+        if not self.spec.code_shape:
+            raise NotApplicable(f"{self.name} does not say what codes it takes; give its model.toml a code_shape")
 
     def _as_logits(self, output: Any) -> Tensor:
         if isinstance(output, Tensor) and output.ndim == _LOGITS_NDIM:

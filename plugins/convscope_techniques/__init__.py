@@ -29,6 +29,7 @@ from convscope_techniques.synthesis.feature_inversion import feature_inversion a
 from convscope_techniques.synthesis.feature_visualization import feature_visualization as _feature_visualization
 from convscope_techniques.synthesis.fgsm import fgsm as _fgsm
 from convscope_techniques.synthesis.fooling_image import fooling_image as _fooling_image
+from convscope_techniques.synthesis.latent_visualization import latent_visualization as _latent_visualization
 from convscope_techniques.synthesis.pgd import pgd as _pgd
 from convscope_techniques.texture.image_quilting import image_quilting as _image_quilting
 from convscope_techniques.texture.neural_texture import neural_texture as _neural_texture
@@ -64,6 +65,7 @@ def convscope_techniques() -> Iterable[Technique[Any]]:
         _class_visualization,
         _feature_inversion,
         _feature_visualization,
+        _latent_visualization,
         _fgsm,
         _fooling_image,
         _pgd,

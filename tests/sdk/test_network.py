@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from convscope_sdk.errors import InvalidTarget, NotApplicable, UnknownName
-from convscope_sdk.models import ModelSpec
+from convscope_sdk.models import CodeFacts, ModelSpec
 from convscope_sdk.network import Network
 from convscope_sdk.target import Target
 from support.networks import (
@@ -96,6 +96,39 @@ def test_what_is_no_classifier_has_no_logits() -> None:
     with pytest.raises(NotApplicable, match="no classifier"):
         net.resolve("class:1")
     assert net.resolve("first_conv:1").channel == 1
+
+
+def painter(code_shape: tuple[int, ...] = (4,), codes: CodeFacts | None = None) -> Network:
+    module = nn.Sequential(nn.Linear(4, 12), nn.Unflatten(1, (3, 2, 2)), nn.Sigmoid())
+    module.register_buffer("spread", torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    return Network(module, ModelSpec("g", "tests", PlainNet, kind="generator", code_shape=code_shape, codes=codes))
+
+
+def test_a_generator_makes_pictures_of_codes_and_can_be_differentiated_through() -> None:
+    code = torch.rand(5, 4, requires_grad=True)
+    pixels = painter().generate(code)
+    assert pixels.shape == (5, 3, 2, 2)
+    assert torch.autograd.grad(pixels.sum(), code)[0].abs().min() > 0
+
+
+def test_how_far_units_of_a_code_spread_is_one_or_a_tensor_of_the_module() -> None:
+    assert painter().code_sigma.tolist() == [1, 1, 1, 1]
+    assert painter(codes=CodeFacts(sigma="spread")).code_sigma.tolist() == [1, 2, 3, 4]
+    assert painter((2, 4), CodeFacts(sigma="spread")).code_sigma.shape == (2, 4)
+
+
+@pytest.mark.parametrize("asked", [lambda net: net.generate(torch.rand(1, 4)), lambda net: net.code_sigma])
+def test_what_makes_no_pictures_of_codes_says_so(asked: Callable[[Network], object]) -> None:
+    with pytest.raises(NotApplicable, match="of kind generator"):
+        asked(network(PlainNet))
+    with pytest.raises(NotApplicable, match="code_shape"):
+        asked(painter(()))
+
+
+def test_a_generator_of_something_else_than_pictures_is_refused() -> None:
+    net = Network(nn.Linear(4, 12), ModelSpec("g", "tests", PlainNet, kind="generator", code_shape=(4,)))
+    with pytest.raises(NotApplicable, match=r"gives \(1, 12\)"):
+        net.generate(torch.rand(1, 4))
 
 
 def test_a_generator_has_no_layers_to_look_into() -> None:

@@ -15,6 +15,7 @@ from convscope_sdk.network import Network
 from convscope_sdk.technique import Technique
 from convscope_techniques import convscope_techniques
 from support.collected import Collected
+from support.painters import inverter
 from support.zoo import RANDOM, efficientnet, random_network, tiny
 
 TECHNIQUES = {technique.id: technique for technique in convscope_techniques()}
@@ -25,6 +26,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "class_visualization": {"steps": 2, "size": 64},
     "feature_visualization": {"steps": 2, "size": 64},
     "feature_inversion": {"steps": 2},
+    "latent_visualization": {"steps": 2, "size": 64, "generator": "painter"},
     "fooling_image": {"steps": 2, "halvings": 1},
     "pgd": {"steps": 2},
     "smoothgrad": {"samples": 3},
@@ -37,6 +39,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "neural_texture": {"steps": 2},
     "style_transfer": {"steps": 2},
 }
+MODELS = {"painter": inverter()}
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 NETWORKS: dict[str, Callable[[], Network]] = {
     "efficientnet_lite0": efficientnet,
@@ -48,7 +51,8 @@ def _collect(technique: Technique[Any], network: Network, **params: Any) -> Coll
     image = PICTURE if "image" in technique.needs else None
     sized = {"fit": "keep", "size": 96, **params} if image is not None else {}
     params = {**sized, **QUICK.get(technique.id, {})}
-    return Collected(technique.run(network, image, extra_images=_extras(technique), seed=3, **params))
+    extras = _extras(technique)
+    return Collected(technique.run(network, image, extra_images=extras, seed=3, models=MODELS, **params))
 
 
 def _extras(technique: Technique[Any]) -> dict[str, Any]:
@@ -126,7 +130,8 @@ def test_closing_a_run_early_leaves_the_network_as_it_was(technique: str, closed
     before = _state(network)
     image = PICTURE if "image" in TECHNIQUES[technique].needs else None
     extras = _extras(TECHNIQUES[technique])
-    stream = TECHNIQUES[technique].run(network, image, extra_images=extras, **QUICK.get(technique, {}))
+    params = QUICK.get(technique, {})
+    stream = TECHNIQUES[technique].run(network, image, extra_images=extras, models=MODELS, **params)
     for _ in range(closed_after):
         next(stream)
         assert _state(network) == before
