@@ -124,7 +124,9 @@ class ModeGuard:
         torch.set_autocast_enabled(self._device, before["autocast"])
         torch.set_autocast_dtype(self._device, before["autocast dtype"])
         torch.set_default_dtype(before["default dtype"])
-        torch.use_deterministic_algorithms(before["deterministic algorithms"])
+        # Only where it is needed: torch imports its compiler for it, which takes seconds.
+        if torch.are_deterministic_algorithms_enabled() != before["deterministic algorithms"]:
+            torch.use_deterministic_algorithms(before["deterministic algorithms"])
         if torch.get_num_threads() != before["number of threads"]:
             torch.set_num_threads(before["number of threads"])
 

@@ -81,6 +81,11 @@ class Settings(BaseModel):
         ge=0,
         description="Longest step where the technique states no shorter limit; 0 takes each technique's own.",
     )
+    max_run_memory_bytes: ByteSize = Field(
+        default=ByteSize(0),
+        ge=0,
+        description="Bytes that one run may take; 0 takes half of the machine's and no limit on a GPU but its own.",
+    )
     start_seconds: float = Field(default=300.0, gt=0, description="Time that a worker may take to become ready.")
     warm_models: _Words = Field(
         default=("efficientnet_lite0",), description="Models to load before the server is ready."

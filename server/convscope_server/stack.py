@@ -66,5 +66,6 @@ def worker_options(settings: Settings, *, content_url: str = "", index_dir: str 
         max_image_pixels=settings.max_image_pixels,
         warm_models=settings.warm_models,
         stall_seconds=settings.stall_seconds,
+        max_run_memory_bytes=int(settings.max_run_memory_bytes),
         start_seconds=settings.start_seconds,
     )

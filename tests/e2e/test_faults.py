@@ -38,12 +38,13 @@ def ends(client: convscope.Client, run_id: str) -> list[str]:
 def test_a_killed_worker_fails_its_runs_once_and_the_next_run_works(server: ServerProcess) -> None:
     with convscope.connect(server.address) as client:
         run = endless(client)
-        again = endless(client, max_restarts=1)
         os.kill(client.devices()[0].pid, signal.SIGKILL)
         with pytest.raises(convscope.RunFailed) as caught:
             run.result(timeout=60)
         assert caught.value.reason == "WORKER_LOST"
         assert ends(client, run.id) == ["failed"]
+        again = endless(client, max_restarts=1)
+        os.kill(client.devices()[0].pid, signal.SIGKILL)
         assert next(event for event in again if event.kind == "started")
         assert next(event for event in again if event.kind == "progress").progress.step == 1
         again.cancel()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from convscope_server.engine.engine import Catalog, EngineListener
+from convscope_server.engine.engine import Blame, Catalog, EngineListener
 from convscope_server.engine.messages import DeviceStatus, LoadedModel, ModelDetail, RunSpec
 from convscope_server.errors import RequestError
 from convscope_server.images.content import digest_of
@@ -137,13 +137,13 @@ class FakeEngine:
         if over and self._listener is not None:
             self._listener.room_changed()
 
-    def lose(self, run: str, *, started: bool, error: Error = LOST) -> None:
+    def lose(self, run: str, *, started: bool, error: Error = LOST, blame: Blame = "suspected") -> None:
         """The run's worker dies."""
         assert self._listener is not None
         if task := self._tasks.get(run):
             task.cancel()
         self._forget(run)
-        self._listener.run_lost(run, started=started, error=error)
+        self._listener.run_lost(run, started=started, error=error, blame=blame)
         self._listener.room_changed()
 
     def _forget(self, run: str) -> None:

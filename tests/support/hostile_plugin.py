@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import Field
 
-from convscope_sdk import Event, Params, Progress, Run, technique
+from convscope_sdk import Event, Heatmap, Image, Params, Progress, Run, Table, Tensor, Text, technique
 from convscope_sdk.hookspecs import hookimpl
 from convscope_sdk.models import ModelEntry, ModelSpec
 
@@ -95,3 +99,110 @@ def greedy(run: Run[Steps]) -> Iterator[Event]:
 
     yield Progress(1)
     torch.empty(2**50)
+
+
+@technique("hostile.raise")
+def fail(run: Run[Steps]) -> Iterator[Event]:
+    """Has a bug."""
+    yield Progress(1)
+    raise ZeroDivisionError("a secret of the author")
+
+
+@technique("hostile.spin", stall_seconds=1.0)
+def spin(run: Run[Steps]) -> Iterator[Event]:
+    """Loops for ever in Python."""
+    yield Progress(1)
+    while True:
+        pass
+
+
+@technique("hostile.stubborn", stall_seconds=1.0)
+def stubborn(run: Run[Steps]) -> Iterator[Event]:
+    """Loops for ever, and will not be told."""
+    yield Progress(1)
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(0.01)
+
+
+@technique("hostile.hoard")
+def hoard(run: Run[Steps]) -> Iterator[Event]:
+    """Takes memory without end, piece by piece."""
+    yield Progress(1)
+    pieces = []
+    while True:
+        pieces.append(bytearray(os.urandom(1 << 20)))
+
+
+@technique("hostile.creep")
+def creep(run: Run[Steps]) -> Iterator[Event]:
+    """Takes memory without end, a little in each step."""
+    pieces = []
+    step = 0
+    while True:
+        step += 1
+        pieces.append(bytearray(b"x" * (8 << 20)))
+        yield Progress(step)
+
+
+@technique("hostile.gorge")
+def gorge(run: Run[Steps]) -> Iterator[Event]:
+    """Takes memory without end, and will not be told."""
+    yield Progress(1)
+    pieces = []
+    while True:
+        with contextlib.suppress(BaseException):
+            pieces.append(bytearray(os.urandom(1 << 20)))
+
+
+@technique("hostile.flood")
+def flood(run: Run[Steps]) -> Iterator[Event]:
+    """Prints a gigabyte."""
+    yield Progress(1)
+    block = b"x" * 1023 + b"\n"
+    for _ in range(256):
+        sys.stdout.buffer.write(block * 4096)
+    yield Progress(2)
+
+
+@technique("hostile.thread")
+def thread(run: Run[Steps]) -> Iterator[Event]:
+    """Leaves a thread running."""
+    threading.Thread(target=time.sleep, args=(30,), name="left-behind", daemon=True).start()
+    yield Progress(1)
+
+
+@technique("hostile.files")
+def files(run: Run[Steps]) -> Iterator[Event]:
+    """Leaves files open."""
+    KEPT.extend(open(os.devnull, "rb") for _ in range(40))  # noqa: PTH123, SIM115 - the point
+    yield Progress(1)
+
+
+KEPT: list[Any] = []
+
+
+class Kind(Params):
+    """What to yield."""
+
+    kind: str = Field("type", description="Which garbage.")
+
+
+@technique("hostile.garbage")
+def garbage(run: Run[Kind]) -> Iterator[Any]:
+    """Yields what no technique should."""
+    yield Progress(1)
+    yield GARBAGE[run.params.kind]()
+
+
+GARBAGE: dict[str, Callable[[], Any]] = {
+    "type": lambda: {"no": "event"},
+    "step": lambda: Progress("second"),  # type: ignore[arg-type]
+    "nan": lambda: Heatmap("nan", np.full((8, 8), np.nan)),
+    "shape": lambda: Image("shape", np.zeros((2, 3, 4, 5, 6))),
+    "object": lambda: Tensor("object", np.array([object()])),
+    "huge": lambda: Tensor("huge", np.zeros(1 << 30, np.uint8)),
+    "endless": lambda: Image("endless", np.broadcast_to(np.float32(0.5), (3, 100_000, 100_000))),
+    "rows": lambda: Table("rows", [{"cell": object()}]),
+    "name": lambda: Text("", "no name"),
+}

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from convscope_server.engine.engine import Blame
 from convscope_server.runs.events import Error, Event, is_terminal
 
 
@@ -13,6 +14,7 @@ class Listening:
     def __init__(self) -> None:
         self.logs: dict[str, list[Event]] = defaultdict(list)
         self.lost: dict[str, tuple[bool, Error]] = {}
+        self.blame: dict[str, Blame] = {}
         self.rooms = 0
         self._changed = asyncio.Event()
 
@@ -20,9 +22,10 @@ class Listening:
         self.logs[run] += events
         self._changed.set()
 
-    def run_lost(self, run: str, *, started: bool, error: Error) -> None:
+    def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         assert run not in self.lost
         self.lost[run] = (started, error)
+        self.blame[run] = blame
         self._changed.set()
 
     def room_changed(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -20,7 +20,10 @@ from convscope_server.engine.messages import (
 )
 from convscope_server.runs.events import CancelReason, Error, Event
 
-__all__ = ["Catalog", "Engine", "EngineListener"]
+__all__ = ["Blame", "Catalog", "Engine", "EngineListener"]
+
+Blame = Literal["none", "suspected", "certain"]
+"""Whether a run took its worker down: it was not its turn; it was, but somebody else may have; it did."""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ class EngineListener(Protocol):
     def run_events(self, run: str, events: Sequence[Event]) -> None:
         """Entries for a run's log. At most one terminal event ever comes for a run."""
 
-    def run_lost(self, run: str, *, started: bool, error: Error) -> None:
+    def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """The run's worker is gone. `started`: whether the run had begun; if not, it may simply be started again."""
 
     def room_changed(self) -> None:

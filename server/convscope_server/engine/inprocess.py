@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from convscope_server.engine.engine import EngineListener
-from convscope_server.engine.messages import Command, Hello, Pong, Report, Shutdown, Stalled
+from convscope_server.engine.messages import Command, Hello, Overgrown, Pong, Report, Shutdown, Stalled, Unfit
 from convscope_server.engine.options import WorkerOptions
 from convscope_server.engine.pool import WorkerPool
 
@@ -40,8 +40,8 @@ class InProcessEngine(WorkerPool):
         ready: asyncio.Future[Hello] = loop.create_future()
 
         def receive(report: Report) -> None:
-            if isinstance(report, Stalled):
-                logger.error("run %s: one step has taken %.0f s; it cannot be stopped here", report.run, report.seconds)
+            if isinstance(report, Stalled | Overgrown | Unfit):
+                logger.error("%s: it cannot be stopped here, where no other process is", report)
             elif not isinstance(report, Pong):
                 self.handle(seat, report)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 
+from convscope_server.engine.blame import crashed, overgrown, stalled
 from convscope_server.engine.engine import EngineListener
-from convscope_server.engine.messages import Hello, Ping, Pong, Stalled
+from convscope_server.engine.messages import Hello, Overgrown, Ping, Pong, Stalled, Unfit
 from convscope_server.engine.options import WorkerOptions
-from convscope_server.engine.pool import Seat, WorkerPool, worker_lost
+from convscope_server.engine.pool import Culprit, Seat, WorkerPool, worker_lost
 from convscope_server.engine.process import WorkerProcess
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import Error
@@ -84,22 +86,43 @@ class LocalEngine(WorkerPool):
                     self.seat_worker(seat, process, report)
                     if hello is not None and not hello.done():
                         hello.set_result(report)
-                elif isinstance(report, Stalled):
+                elif isinstance(report, Stalled | Overgrown | Unfit):
                     supervisor.put_down(report)
                 elif not isinstance(report, Pong):
                     self.handle(seat, report)
-            error = worker_lost(seat.device or "the first device", await process.ended())
-            logger.error("%s", error.message)
-            self.empty_seat(seat, error, culprit=supervisor.culprit)
+            why = await process.ended()
+            culprit = self._culprit(seat, process, supervisor.verdict, why)
+            error = worker_lost(seat.device or "the first device", why)
+            self.empty_seat(seat, error, culprit=culprit)
         except asyncio.CancelledError:
             await process.stop()
             raise
         else:
             return error
         finally:
+            process.close()
             nurse.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await nurse
+
+    def _culprit(
+        self, seat: Seat, process: WorkerProcess, verdict: Stalled | Overgrown | Unfit | None, why: str
+    ) -> Culprit | None:
+        """Who took the worker down, and what the log has of it."""
+        run = verdict.run if isinstance(verdict, Stalled | Overgrown) else process.mark.run
+        author, reference = self.author_of(seat, run), secrets.token_hex(4)
+        device = seat.device or "the first device"
+        during = f" during a step of run {run}, {author}" if author else ""
+        said = f"; it said last:\n{process.output.tail}" if process.output.tail else ""
+        logger.error("worker of %s %s%s, reference %s: %s%s", device, why, during, reference, verdict or "died", said)
+        if author is None or isinstance(verdict, Unfit):
+            return None
+        if isinstance(verdict, Stalled):
+            return Culprit(run, stalled(author, verdict.seconds, reference))
+        if isinstance(verdict, Overgrown):
+            return Culprit(run, overgrown(author, verdict.held, verdict.limit, reference))
+        # Whom an operator or the out-of-memory killer hits, happened to be there.
+        return Culprit(run, crashed(author, device, why, reference), "suspected" if process.killed else "certain")
 
 
 def _tell(keeper: asyncio.Task[None], hello: asyncio.Future[Hello] | None) -> None:
@@ -120,16 +143,15 @@ class _Supervisor:
         self._clock = asyncio.get_running_loop().time
         self._heard_at = self._clock()
         self.greeted = False
-        self.culprit: tuple[str, Error] | None = None
+        self.verdict: Stalled | Overgrown | Unfit | None = None
 
     def heard(self) -> None:
         self._heard_at = self._clock()
 
-    def put_down(self, stalled: Stalled) -> None:
-        """A step took longer than it may: only the process can be stopped."""
-        message = f"one step took longer than {stalled.seconds:.0f} s and the worker was replaced"
-        self.culprit = (stalled.run, Error("DEADLINE_EXCEEDED", message, "STEP_STALLED"))
-        logger.error("run %s: %s", stalled.run, message)
+    def put_down(self, verdict: Stalled | Overgrown | Unfit) -> None:
+        """A step took more than it may and did not end when told to: only the process can be stopped."""
+        self.verdict = self.verdict or verdict
+        logger.error("worker %d is replaced: %s", self._process.pid, verdict)
         self._process.kill()
 
     async def watch(self) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "ModelDetail",
     "ModelInfo",
     "Models",
+    "Overgrown",
     "Ping",
     "PluginInfo",
     "Pong",
@@ -35,6 +36,7 @@ __all__ = [
     "Stalled",
     "Start",
     "TechniqueInfo",
+    "Unfit",
     "UnloadModel",
 ]
 
@@ -274,8 +276,20 @@ class Stalled(_Report, frozen=True):
     seconds: float
 
 
+class Overgrown(_Report, frozen=True):
+    """A run holds more memory than it may: the worker should be replaced."""
+
+    run: str
+    held: int
+    limit: int
+
+
+class Unfit(_Report, frozen=True):
+    """The worker can compute nothing any more, for a reason that it has logged: it should be replaced."""
+
+
 class Pong(_Report, frozen=True):
     """Still there."""
 
 
-Report = Hello | Events | Reply | Models | Stalled | Pong
+Report = Hello | Events | Reply | Models | Stalled | Overgrown | Unfit | Pong

@@ -24,6 +24,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
         max_image_pixels: Larger pictures are refused.
         warm_models: Loaded before the worker says that it is ready.
         stall_seconds: Longest step where the technique states no shorter limit; 0: each technique's own.
+        max_run_memory_bytes: What one run may take beyond what the worker held before; 0: chosen from the memory.
         start_seconds: Longest time a worker may take to become ready.
     """
 
@@ -40,4 +41,5 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     max_image_pixels: int = 50_000_000
     warm_models: tuple[str, ...] = ("efficientnet_lite0",)
     stall_seconds: float = 0.0
+    max_run_memory_bytes: int = 0
     start_seconds: float = 300.0

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from convscope_server.engine.engine import Catalog, EngineListener
+from convscope_server.engine.blame import Author
+from convscope_server.engine.engine import Blame, Catalog, EngineListener
 from convscope_server.engine.messages import (
     Cancel,
     Command,
@@ -32,7 +33,7 @@ from convscope_server.engine.messages import (
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import CancelReason, Error, Started, is_terminal
 
-__all__ = ["Link", "Seat", "WorkerPool", "worker_lost"]
+__all__ = ["Culprit", "Link", "Seat", "WorkerPool", "worker_lost"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,23 @@ class Link(Protocol):
 
     def post(self, command: Command) -> None:
         """Send a command; a worker that is gone is noticed elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """The run that took a worker down, or probably did, and its error."""
+
+    run: str
+    error: Error
+    blame: Blame = "certain"
+
+
+@dataclass(slots=True, eq=False)
+class SeatedRun:
+    """A run on a worker: its technique, and whether it has started."""
+
+    technique: str
+    started: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -54,8 +72,7 @@ class Seat:
     budget: int = 0
     restarts: int = 0
     models: tuple[LoadedModel, ...] = ()
-    runs: dict[str, bool] = field(default_factory=dict)
-    """Runs on it, and whether each has started."""
+    runs: dict[str, SeatedRun] = field(default_factory=dict)
     replies: dict[int, asyncio.Future[Reply]] = field(default_factory=dict)
 
     @property
@@ -100,7 +117,7 @@ class WorkerPool:
         if not open_seats:
             return False
         seat = min(open_seats, key=lambda s: (not s.holds(spec.model), len(s.runs)))
-        seat.runs[spec.id] = False
+        seat.runs[spec.id] = SeatedRun(spec.technique)
         self._post(seat, Start(spec))
         return True
 
@@ -166,17 +183,31 @@ class WorkerPool:
         )
         self.listener.room_changed()
 
-    def empty_seat(self, seat: Seat, error: Error, *, culprit: tuple[str, Error] | None = None) -> None:
-        """A worker is gone: tell whose runs it had, and refuse whoever waits for a reply."""
+    def author_of(self, seat: Seat, run: str) -> Author | None:
+        """Whose technique a run on the seat is; None where it is not there."""
+        if run not in seat.runs:
+            return None
+        technique = seat.runs[run].technique
+        info = self._catalog.techniques.get(technique)
+        return Author(technique, info.package if info else "", info.version if info else "")
+
+    def empty_seat(self, seat: Seat, error: Error, *, culprit: Culprit | None = None) -> None:
+        """A worker is gone: tell whose runs it had, and refuse whoever waits for a reply.
+
+        All runs but the culprit did nothing to deserve it. They are told of last first, so that whoever puts each
+        in front of the others keeps their order.
+        """
         seat.link, seat.pid, seat.models = None, 0, ()
         runs, seat.runs = seat.runs, {}
         replies, seat.replies = seat.replies, {}
         for future in replies.values():
             if not future.done():
                 future.set_exception(RequestError(error))
-        for run, started in runs.items():
-            own = culprit[1] if culprit is not None and culprit[0] == run else error
-            self.listener.run_lost(run, started=started, error=own)
+        for run, seated in reversed(runs.items()):
+            if culprit is not None and culprit.run == run:
+                self.listener.run_lost(run, started=seated.started, error=culprit.error, blame=culprit.blame)
+            else:
+                self.listener.run_lost(run, started=seated.started, error=error, blame="none")
 
     def handle(self, seat: Seat, report: Report) -> None:
         """Take note of what a worker says."""
@@ -196,7 +227,7 @@ class WorkerPool:
             logger.warning("worker of %s spoke of run %s, which it has not got", seat.device, run)
             return
         if any(isinstance(event, Started) for event in report.events):
-            seat.runs[run] = True
+            seat.runs[run].started = True
         ended = any(is_terminal(event) for event in report.events)
         if ended:
             del seat.runs[run]

@@ -13,53 +13,75 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from convscope_server.engine.mark import TurnMark
 from convscope_server.engine.messages import Command, Report, Shutdown
 from convscope_server.engine.options import WorkerOptions
+from convscope_server.engine.output import WorkerOutput
 from convscope_server.engine.pipe import HEADER_BYTES, body_length, decode_report, frame
 
 __all__ = ["WorkerProcess"]
 
 _PATIENCE = 5.0
+_OUTPUT_PATIENCE = 1.0
+_STDERR = 2
 # OpenMP's threads spin while they wait. Beside the front end, other workers and other programs that takes their
 # time away: on two busy cores a forward pass took ten times as long. A short spin costs nothing on idle ones.
 _ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
 
 
 class WorkerProcess:
-    """A spawned Python that has torch, at the other end of a socket pair. It ends when this side does."""
+    """A spawned Python that has torch, at the other end of a socket pair. It ends when this side does.
+
+    Attributes:
+        mark: Whose turn it is, or was when it died.
+        output: What it prints.
+        killed: Whether it was killed from outside, or by itself as by others: known once it has ended.
+    """
 
     def __init__(
         self,
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        mark: TurnMark,
+        output: WorkerOutput,
     ) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self.mark = mark
+        self.output = output
+        self.killed = False
 
     @classmethod
     async def spawn(cls, options: WorkerOptions, device: str) -> WorkerProcess:
         """Start a worker for a device ("" lets it choose). Where it is cancelled, the worker finds nobody and ends."""
         ours, theirs = socket.socketpair()
-        with contextlib.ExitStack() as undo, theirs:
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed_over:
             undo.callback(ours.close)
+            handed_over.callback(theirs.close)
+            mark = TurnMark.create()
+            undo.callback(mark.close)
+            reading, printing = os.pipe()
+            handed_over.callback(os.close, printing)
+            log = os.dup(_STDERR)  # its own, since what plugins print goes elsewhere
+            handed_over.callback(os.close, log)
+            output = await WorkerOutput.reading(reading, device or "the first device", lambda: mark.run)
+            numbers = {"fd": theirs.fileno(), "mark": mark.descriptor, "log": log}
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "convscope_server.worker"),
-                *("--fd", str(theirs.fileno()), "--device", device),
+                *(sys.executable, "-m", "convscope_server.worker", "--device", device),
+                *(word for name, number in numbers.items() for word in (f"--{name}", str(number))),
                 *("--options", msgspec.json.encode(options).decode()),
-                *(
-                    "--log-level",
-                    logging.getLevelName(logging.getLogger("convscope_server").getEffectiveLevel()),
-                ),
-                pass_fds=(theirs.fileno(),),
+                *("--log-level", logging.getLevelName(logging.getLogger("convscope_server").getEffectiveLevel())),
+                pass_fds=tuple(numbers.values()),
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=printing,
+                stderr=printing,
                 env={**_ENVIRONMENT, **os.environ},
             )
             reader, writer = await asyncio.open_connection(sock=ours)
             undo.pop_all()
-        return cls(process, reader, writer)
+        return cls(process, reader, writer, mark, output)
 
     @property
     def pid(self) -> int:
@@ -95,10 +117,19 @@ class WorkerProcess:
             self.kill()
             code = await self._process.wait()
         self._writer.close()
+        self.killed = code == -signal.SIGKILL
+        # A program that it started may hold its output open for ever.
+        await asyncio.wait({self.output.ended}, timeout=_OUTPUT_PATIENCE)
         if code < 0:
             with contextlib.suppress(ValueError):
                 return f"was killed by {signal.Signals(-code).name}"
         return f"exited with status {code}"
+
+    def close(self) -> None:
+        """Forget what is left of it."""
+        self._writer.close()
+        self.output.close()
+        self.mark.close()
 
     async def stop(self) -> None:
         """Ask it to end, then make it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["default_budget", "human_size", "module_bytes"]
+__all__ = ["default_budget", "human_size", "machine_memory", "module_bytes"]
 
 _CPU_PART = 4
 _CUDA_PART = 0.6
@@ -26,7 +26,12 @@ def default_budget(device: str) -> int:
         import torch
 
         return int(torch.cuda.get_device_properties(device).total_memory * _CUDA_PART)
-    return min(_physical_memory(), _container_limit()) // _CPU_PART
+    return machine_memory() // _CPU_PART
+
+
+def machine_memory() -> int:
+    """Bytes of this machine, or of the container where that has a limit."""
+    return min(_physical_memory(), _container_limit())
 
 
 def module_bytes(module: nn.Module) -> int:

@@ -21,6 +21,7 @@ class LiveRun:
         attempt: Number of the start that is coming or under way, from 1.
         on_engine: Whether the engine has it.
         cancelling: Why it is being cancelled, once it is.
+        bystander: How often another run took its worker down.
         lost_early: How often its worker was lost before it had begun.
         watchers: Who reads its log now.
     """
@@ -33,6 +34,7 @@ class LiveRun:
     attempt: int = 1
     on_engine: bool = False
     cancelling: CancelReason | None = None
+    bystander: int = 0
     lost_early: int = 0
     watchers: int = 0
     deadline_timer: asyncio.TimerHandle | None = None

@@ -12,7 +12,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from convscope_server.engine.engine import Engine
+from convscope_server.engine.engine import Blame, Engine
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
 from convscope_server.runs.appender import Appender
@@ -24,6 +24,7 @@ from convscope_server.runs.events import (
     Error,
     Event,
     Failed,
+    Note,
     Queued,
     is_terminal,
 )
@@ -36,6 +37,7 @@ from convscope_server.runs.watch import Watcher
 __all__ = ["RunLimits", "RunService"]
 
 _MOST_LOST_EARLY = 3
+_MOST_BYSTANDER = 3
 _CLOSE_PATIENCE = 5.0
 _MOST_ON_PAGE = 1000
 
@@ -220,15 +222,17 @@ class RunService:
             live.stop_timers()
         live.appender.put(events)
 
-    def run_lost(self, run: str, *, started: bool, error: Error) -> None:
-        """Start the run again where it had not begun or may restart; else it has failed."""
+    def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
+        """Start the run again where it had not begun, was a bystander or may restart; else it has failed."""
         live = self._live.get(run)
         if live is None or live.ending or self._closing:
             return
         live.on_engine = False
         if live.cancelling is not None:
             self._end(live, Cancelled(live.cancelling))
-        elif self._may_start_again(live, started=started):
+        elif blame != "certain" and self._may_start_again(live, started=started, bystander=blame == "none"):
+            if started:
+                live.appender.put([Note(_STARTS_AGAIN)])
             self._dispatcher.push(live, front=True)
         else:
             self._fail(live, error)
@@ -310,12 +314,14 @@ class RunService:
         for live in failing:
             await live.log.until_end()
 
-    def _may_start_again(self, live: LiveRun, *, started: bool) -> bool:
+    def _may_start_again(self, live: LiveRun, *, started: bool, bystander: bool = False) -> bool:
         if not started:
             live.lost_early += 1
             return live.lost_early <= _MOST_LOST_EARLY  # one that kills every worker before it begins
         live.attempt += 1
-        return live.attempt <= 1 + live.request.max_restarts
+        if bystander and live.bystander < _MOST_BYSTANDER:
+            live.bystander += 1
+        return live.attempt <= 1 + live.request.max_restarts + live.bystander
 
     def _cancel(self, live: LiveRun, reason: CancelReason) -> None:
         if live.ending or live.cancelling is not None:
@@ -373,6 +379,9 @@ class RunService:
         if live.request.on_disconnect == "cancel" and not live.watchers and not live.ending:
             loop = asyncio.get_running_loop()
             live.disconnect_timer = loop.call_later(self._limits.disconnect_grace, self._cancel, live, "disconnected")
+
+
+_STARTS_AGAIN = "its worker was lost; it starts again from the beginning"
 
 
 def _restarted() -> Error:

@@ -7,34 +7,17 @@ import re
 import secrets
 
 from convscope_sdk.errors import TechniqueError
+from convscope_server.engine.blame import Author, overgrown, stalled
+from convscope_server.engine.messages import Overgrown, Stalled
 from convscope_server.errors import RequestError, error_of
 from convscope_server.runs.events import Error
 
-__all__ = ["Author", "fault"]
+__all__ = ["broken", "fault", "leak", "litter", "spoils_device"]
 
 logger = logging.getLogger(__name__)
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 _SIZE = re.compile(r"tried to allocate ([\d.]+ ?[KMGT]?i?B(?:ytes)?|\d+ bytes)", re.IGNORECASE)
-
-
-class Author:
-    """Whose technique it is, for messages: id, package and version."""
-
-    __slots__ = ("package", "technique", "version")
-
-    def __init__(self, technique: str, package: str, version: str) -> None:
-        self.technique = technique
-        self.package = package
-        self.version = version
-
-    def __str__(self) -> str:
-        return f"technique {self.technique} ({self.package} {self.version})".replace(" )", ")")
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The same, for programs."""
-        return {"technique": self.technique, "package": self.package, "version": self.version}
 
 
 def fault(error: BaseException, author: Author, *, run: str, device: str) -> Error:
@@ -68,6 +51,30 @@ def leak(author: Author, leaks: list[str]) -> Error:
         "TECHNIQUE_LEAKED",
         {**author.metadata, "leaks": ", ".join(leaks)},
     )
+
+
+def litter(author: Author, left: list[str]) -> Error:
+    """The error of a run whose technique left behind what nobody else can take away."""
+    return Error(
+        "INTERNAL",
+        f"{author} left {' and '.join(left)} behind; a technique ends what it starts, in a finally block",
+        "TECHNIQUE_LEAKED",
+        {**author.metadata, "leaks": ", ".join(left)},
+    )
+
+
+def broken(verdict: Stalled | Overgrown, author: Author, *, run: str) -> Error:
+    """The error of a run that broke a limit and could be stopped."""
+    reference = secrets.token_hex(4)
+    logger.error("run %s: %s broke a limit, reference %s: %s", run, author, reference, verdict)
+    if isinstance(verdict, Stalled):
+        return stalled(author, verdict.seconds, reference)
+    return overgrown(author, verdict.held, verdict.limit, reference)
+
+
+def spoils_device(error: BaseException) -> bool:
+    """Whether nothing can be computed on the device any more by this process: a failed assertion on a GPU, say."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not _is_out_of_memory(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

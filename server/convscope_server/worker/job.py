@@ -12,6 +12,7 @@ from convscope_sdk.isolation import RandomState
 from convscope_server.engine.messages import RunSpec
 from convscope_server.runs.events import Cancelled, CancelReason, Error, Failed, Started
 from convscope_server.worker.faults import fault
+from convscope_server.worker.litter import Litter
 from convscope_server.worker.provenance import provenance
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from convscope_sdk.loader import Loaded
     from convscope_sdk.network import Network
     from convscope_sdk.run import Run
+    from convscope_server.engine.blame import Author
     from convscope_server.worker.borrowed import BorrowedModels
-    from convscope_server.worker.faults import Author
     from convscope_server.worker.recorder import Recorder
 
 __all__ = ["Job"]
@@ -33,6 +34,8 @@ class Job:
 
     Attributes:
         attained: Device seconds taken so far.
+        held: Bytes by which its steps have made the process grow.
+        litter: What its steps have left lying about.
         ended: Whether its terminal event has been recorded.
         random: Its random generators, once it has begun.
         cancel_reason: Set from any thread to have it cancelled at its next step.
@@ -44,6 +47,8 @@ class Job:
         self.spec = spec
         self.author = author
         self.attained = 0.0
+        self.held = 0
+        self.litter = Litter()
         self.ended = False
         self.random: RandomState | None = None
         self.cancel_reason: CancelReason | None = None

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope_sdk.network import Network
     from convscope_sdk.run import Run
+    from convscope_server.engine.blame import Author
     from convscope_server.engine.messages import RunSpec
-    from convscope_server.worker.faults import Author
 
 __all__ = ["provenance"]
 

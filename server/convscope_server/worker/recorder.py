@@ -13,6 +13,7 @@ from PIL import Image
 
 from convscope_sdk import events as sdk
 from convscope_sdk.render import Renderer, preview_picture
+from convscope_server.allowance import Allowance
 from convscope_server.engine.messages import Events, PreviewOptions
 from convscope_server.runs.events import (
     Cancelled,
@@ -31,6 +32,13 @@ from convscope_server.worker.encode import preview_artifact, result_artifact
 __all__ = ["Recorder"]
 
 _WAITING = 32
+_LARGEST = 256 * 2**20
+_MOST_RESULTS = 4096
+_MOST_NOTES = 256
+_LONGEST_NOTE = 4096
+# Progress beyond that is for nobody: the newest comes with the next thing that happens.
+_PROGRESS_BURST = 500
+_PROGRESS_PER_SECOND = 50
 
 
 class Recorder:
@@ -56,9 +64,14 @@ class Recorder:
         self._predictions: tuple[Prediction, ...] = ()
         self._results: dict[str, str] = {}
         self._failure: BaseException | None = None
+        self._recorded = 0
+        self._progress_allowed = Allowance(_PROGRESS_BURST, _PROGRESS_PER_SECOND)
+        self._held_back: Progress | None = None
 
     def send(self, *events: Event) -> None:
         """Put finished entries into the log, after everything recorded before."""
+        if self._held_back is not None:
+            events, self._held_back = (self._held_back, *events), None
         self._encoder.submit(self._send, Events(self._run, events))
 
     def input(self, picture: Image.Image) -> None:
@@ -72,14 +85,15 @@ class Recorder:
 
         Raises:
             TypeError: it is no event.
+            ValueError: it is larger than a result may be, or one of too many.
             BaseException: what drawing an earlier event raised; the run cannot succeed any more.
         """
         if self._failure is not None:
             raise self._failure
         match event:
             case sdk.Progress():
-                self._step = event.step
-                self.send(self._progress(event))
+                self._step = int(event.step)
+                self._tell_progress(self._progress(event))
             case sdk.Preview():
                 self._maybe_preview(event)
             case sdk.Note():
@@ -89,13 +103,15 @@ class Recorder:
             case sdk.Predictions():
                 self._predictions = tuple(Prediction(int(i), str(n), float(p)) for i, n, p in event.items)
             case sdk.Image() | sdk.Heatmap() | sdk.ImageGrid() | sdk.Tensor() | sdk.Table() | sdk.Text():
+                self._count()
                 self._later(self._encode_result, _own(event), self._step)
             case _:
                 raise TypeError(f"a technique yields events of convscope_sdk, not {type(event).__name__}")
 
     def note(self, text: str) -> None:
         """Add a note to the log and to the report, once."""
-        if text not in self._notes:
+        text = str(text)[:_LONGEST_NOTE]
+        if text not in self._notes and len(self._notes) < _MOST_NOTES:
             self._notes.append(text)
             self.send(Note(text))
 
@@ -110,11 +126,24 @@ class Recorder:
             report = Report(self._scores, tuple(self._notes), facts, self._predictions)
             self._send(Events(self._run, (Succeeded(report),)))
 
+        self.send()
         self._encoder.submit(end)
 
     def end(self, event: Failed | Cancelled) -> None:
         """End the log."""
         self.send(event)
+
+    def _tell_progress(self, progress: Progress) -> None:
+        self._held_back = None
+        if self._progress_allowed.take():
+            self.send(progress)
+        else:
+            self._held_back = progress
+
+    def _count(self) -> None:
+        self._recorded += 1
+        if self._recorded > _MOST_RESULTS:
+            raise ValueError(f"a run makes at most {_MOST_RESULTS} results; put small ones into one Table or ImageGrid")
 
     def _progress(self, event: sdk.Progress) -> Progress:
         eta = None
@@ -151,12 +180,19 @@ class Recorder:
 
     def _encode_result(self, event: sdk.Result, step: int) -> None:
         artifacts = [result_artifact(rendered, step=step) for rendered in self._renderer.render(event)]
+        for artifact in artifacts:
+            _check_size(artifact.size_bytes, artifact.name)
         self._results.update({f"{a.kind}:{a.name}": a.digest for a in artifacts})
         self._send(Events(self._run, tuple(Result(a) for a in artifacts)))
 
 
 def _own(event: Any) -> Any:
-    """The event with arrays of its own, since the technique goes on writing to its buffers."""
+    """The event with arrays of its own, since the technique goes on writing to its buffers.
+
+    Raises:
+        ValueError: they are larger than a result may be.
+    """
+    _check_size(sum(map(_size, (getattr(event, field.name) for field in dataclasses.fields(event)))), event)
     changes = {}
     for field in dataclasses.fields(event):
         value = getattr(event, field.name)
@@ -165,6 +201,21 @@ def _own(event: Any) -> Any:
         elif _is_array(value):
             changes[field.name] = _copy(value)
     return dataclasses.replace(event, **changes) if changes else event
+
+
+def _check_size(size: int, what: object) -> None:
+    if size > _LARGEST:
+        name = getattr(what, "name", what if isinstance(what, str) else type(what).__name__)
+        raise ValueError(f"{name!r} holds {size / 2**20:.0f} MiB; a result or preview has at most {_LARGEST >> 20}")
+
+
+def _size(value: Any) -> int:
+    """Bytes of an array, or of all in a list."""
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    if isinstance(value, str):
+        return len(value)
+    return int(value.nbytes) if _is_array(value) and hasattr(value, "nbytes") else 0
 
 
 def _is_array(value: Any) -> bool:

@@ -8,12 +8,14 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from convscope_sdk.isolation import ModeGuard, NetworkGuard
 from convscope_sdk.loader import BUILTIN_PACKAGE
+from convscope_server.engine.blame import Author
+from convscope_server.engine.mark import TurnMark
 from convscope_server.engine.messages import (
     Cancel,
     Command,
@@ -28,6 +30,7 @@ from convscope_server.engine.messages import (
     RunSpec,
     Shutdown,
     Start,
+    Unfit,
     UnloadModel,
 )
 from convscope_server.errors import RequestError
@@ -35,8 +38,9 @@ from convscope_server.runs.events import Error, Failed
 from convscope_server.worker.administration import administer
 from convscope_server.worker.borrowed import BorrowedModels
 from convscope_server.worker.encoder import encoder_for
-from convscope_server.worker.faults import Author, fault, leak
+from convscope_server.worker.faults import broken, fault, leak, litter, spoils_device
 from convscope_server.worker.job import Job
+from convscope_server.worker.memory import Memory, default_run_memory
 from convscope_server.worker.recorder import Recorder
 from convscope_server.worker.watchdog import Watchdog
 
@@ -57,9 +61,17 @@ class Worker:
         send: Where reports go; called from several threads.
         shared: Whether the process has another user (`convscope.embedded`), whose random numbers must not be
             touched between steps.
+        mark: Where whoever owns the process reads whose turn it is.
     """
 
-    def __init__(self, workshop: Workshop, send: Callable[[Report], None], *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        workshop: Workshop,
+        send: Callable[[Report], None],
+        *,
+        shared: bool = False,
+        mark: TurnMark | None = None,
+    ) -> None:
         self._shop = workshop
         self._send = send
         self._shared = shared
@@ -68,7 +80,10 @@ class Worker:
         self._lock = threading.Lock()
         self._guards: weakref.WeakKeyDictionary[Network, NetworkGuard] = weakref.WeakKeyDictionary()
         self._encoder = encoder_for(str(workshop.device))
-        self._watchdog = Watchdog(send)
+        device = str(workshop.device)
+        limit = workshop.options.max_run_memory_bytes or default_run_memory(device)
+        self._watchdog = Watchdog(send, Memory(device), limit)
+        self._mark = mark
         self._random_owner: Job | None = None
         self._loaded: tuple[object, ...] = ()
 
@@ -146,29 +161,50 @@ class Worker:
 
     def _turn(self, job: Job, modes: ModeGuard) -> None:
         """One step of one run, and everything that must hold after it."""
-        if job.cancel_reason is not None:
-            self._stop(job, modes, lambda: job.cancel(job.cancel_reason or "requested"))
-        elif job.overdue:
-            self._stop(job, modes, lambda: job.fail(_overdue(job)))
-        else:
-            began = time.perf_counter()
-            self._step(job, modes)
-            job.attained += time.perf_counter() - began
+        with self._watched(job):
+            if job.cancel_reason is not None:
+                self._stop(job, modes, lambda: job.cancel(job.cancel_reason or "requested"))
+            elif job.overdue:
+                self._stop(job, modes, lambda: job.fail(_overdue(job)))
+            else:
+                began = time.perf_counter()
+                self._step(job, modes)
+                job.attained += time.perf_counter() - began
         if job.ended:
             self._forget(job)
 
+    @contextmanager
+    def _watched(self, job: Job) -> Iterator[None]:
+        """Within it is the run's turn: it may neither last nor take too much, and if the worker dies, it is the one."""
+        with ExitStack() as watch:
+            if self._mark is not None:
+                self._mark.enter(job.spec.id)
+                watch.callback(self._mark.leave)
+            if self._leaves_litter(job):
+                watch.enter_context(job.litter.watching())
+            # Loading a model is the server's own step, not the technique's.
+            held = job.held if job.begun else None
+            watch.enter_context(self._watchdog.watching(job.spec.id, self._stall_seconds(job), held))
+            yield
+            if held is not None:
+                job.held = max(0, held + self._watchdog.grown)
+
     def _step(self, job: Job, modes: ModeGuard) -> None:
         try:
-            with self._watchdog.watching(job.spec.id, self._stall_seconds(job)):
-                goes_on = self._advance(job)
+            goes_on = self._advance(job)
         except BaseException as error:  # noqa: BLE001 - a plugin's exception, SystemExit included, ends its run only
             self._fail(job, error, modes)
             return
-        if leaks := self._leaks(job, modes, thorough=not goes_on):
+        if verdict := self._watchdog.verdict:  # it went on although it was told to end
+            self._finish(job, lambda: job.fail(broken(verdict, job.author, run=job.spec.id)))
+            self._mend(job, modes)
+        elif leaks := self._leaks(job, modes, thorough=not goes_on):
             self._finish(job, lambda: job.fail(leak(job.author, leaks)))
             self._mend(job, modes)
         elif goes_on:
             self._record(job, modes)
+        elif left := self._litter(job):
+            job.fail(litter(job.author, left))
         else:
             self._finish(job, lambda: job.succeed(str(self._shop.device)))
 
@@ -185,37 +221,46 @@ class Worker:
             return True
         assert job.random is not None
         if self._shared:
-            with job.random.swapped_in():
+            with job.random.swapped_in(), self._watchdog.interruptible():
                 return job.step()
         if self._random_owner is not job:
             if self._random_owner is not None and self._random_owner.random is not None:
                 self._random_owner.random.capture()
             job.random.install()
             self._random_owner = job
-        return job.step()
+        with self._watchdog.interruptible():
+            return job.step()
 
     def _stop(self, job: Job, modes: ModeGuard, record: Callable[[], None]) -> None:
         """End a run that its technique did not end, and clean up after it if its `finally` blocks did not."""
         self._finish(job, record)
-        if leaks := self._leaks(job, modes, thorough=True):
+        if leaks := [*self._leaks(job, modes, thorough=True), *self._litter(job)]:
             logger.warning("run %s: %s left %s when it was closed", job.spec.id, job.author, ", ".join(leaks))
             self._mend(job, modes)
 
     def _fail(self, job: Job, error: BaseException, modes: ModeGuard) -> None:
-        found = fault(error, job.author, run=job.spec.id, device=str(self._shop.device))
+        found = self._error(job, error)
         self._finish(job, lambda: job.fail(found))
-        self._mend(job, modes)
+        if spoils_device(error):
+            self._send(Unfit())
+        else:
+            self._mend(job, modes)
+
+    def _error(self, job: Job, error: BaseException) -> Error:
+        if verdict := self._watchdog.verdict:
+            return broken(verdict, job.author, run=job.spec.id)
+        return fault(error, job.author, run=job.spec.id, device=str(self._shop.device))
 
     def _finish(self, job: Job, record: Callable[[], None]) -> None:
         """Close the generator, then record the end."""
         if (error := self._close(job)) is not None:
-            job.fail(fault(error, job.author, run=job.spec.id, device=str(self._shop.device)))
+            job.fail(self._error(job, error))
         else:
             record()
 
     def _close(self, job: Job) -> BaseException | None:
         try:
-            with self._watchdog.watching(job.spec.id, self._stall_seconds(job)):
+            with self._watchdog.interruptible():
                 job.close()
         except BaseException as error:  # noqa: BLE001 - the technique's own clean-up code
             return error
@@ -231,6 +276,13 @@ class Worker:
         if not leaks and self._must_look_closely(job, ends=thorough) and any(g.values_changed() for g in guards):
             leaks.append("parameter values")
         return leaks
+
+    def _leaves_litter(self, job: Job) -> bool:
+        """Whether threads and files that come in its turns are its own: not where the process has other users."""
+        return not self._shared and job.author.package != BUILTIN_PACKAGE
+
+    def _litter(self, job: Job) -> list[str]:
+        return job.litter.left() if self._leaves_litter(job) else []
 
     def _must_look_closely(self, job: Job, *, ends: bool) -> bool:
         """Whether a write that counters miss could reach another run: now, or after this one.
@@ -289,7 +341,6 @@ class Worker:
 
     def _stall_seconds(self, job: Job) -> float:
         limit = self._shop.options.stall_seconds or job.stall_seconds
-        # Loading a model is the server's own step, not the technique's.
         return limit if job.begun else max(limit, self._shop.options.start_seconds)
 
 

@@ -61,33 +61,42 @@ async def test_cancel_ends_a_run_between_two_steps() -> None:
         assert heard.logs["a"][-1] == Cancelled("requested")
 
 
-@pytest.mark.parametrize(
-    ("technique", "reason", "words"),
-    [
-        ("exit", "WORKER_LOST", "exited with status 7"),
-        ("segfault", "WORKER_LOST", "SIGSEGV"),
-        ("stall", "STEP_STALLED", "longer than"),
-    ],
-)
-async def test_a_run_that_takes_its_worker_down_is_lost_and_the_next_one_runs(
-    technique: str, reason: str, words: str
+TAKES_IT_DOWN = {
+    "exit": ("WORKER_LOST", "exited with status 7"),
+    "segfault": ("WORKER_LOST", "SIGSEGV"),
+    "stall": ("STEP_STALLED", "longer than 1 s"),
+    "gorge": ("RUN_MEMORY_EXCEEDED", "may take 128"),
+}
+
+
+async def test_a_run_that_takes_its_worker_down_is_blamed_the_one_beside_it_is_not_and_the_next_one_runs(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with engine() as (local, heard):
-        first = local.devices()[0].pid
-        local.try_start(spec("bad", technique))
-        await heard.until(lambda: heard.ended("bad"))
-        started, error = heard.lost["bad"]
-        assert started
-        assert error.reason == reason
-        assert words in error.message
-        await heard.until(lambda: local.ready)
-        local.try_start(spec("good", "count"))
-        await heard.until(lambda: heard.ended("good"))
-        assert isinstance(heard.logs["good"][-1], Succeeded)
-        (device,) = local.devices()
-        assert device.restarts == 1
-        assert device.pid != first
-        assert not psutil.pid_exists(first)
+    """One engine for all of them, because each start of torch takes seconds."""
+    async with engine(max_run_memory_bytes=128 << 20) as (local, heard):
+        for restarts, (technique, (reason, words)) in enumerate(TAKES_IT_DOWN.items(), start=1):
+            first, beside, after = local.devices()[0].pid, f"beside {technique}", f"after {technique}"
+            local.try_start(spec(beside, "count", steps=100_000, pause=0.02))
+            await heard.until(lambda beside=beside: any(isinstance(e, Progress) for e in heard.logs[beside]))  # type: ignore[misc]
+            local.try_start(spec(technique, technique))
+            await heard.until(lambda technique=technique: heard.ended(technique))  # type: ignore[misc]
+            started, error = heard.lost[technique]
+            assert (started, heard.blame[technique]) == (True, "certain")
+            assert error.reason == reason
+            assert words in error.message
+            assert f"technique hostile.{technique}" in error.message
+            assert f"reference {error.metadata['reference']}" in caplog.text
+            assert heard.blame[beside] == "none"
+            assert f"hostile.{technique}" not in heard.lost[beside][1].message
+            await heard.until(lambda: local.ready)
+            local.try_start(spec(after, "count"))
+            await heard.until(lambda after=after: heard.ended(after))  # type: ignore[misc]
+            assert isinstance(heard.logs[after][-1], Succeeded)
+            (device,) = local.devices()
+            assert device.restarts == restarts
+            assert device.pid != first
+            assert not psutil.pid_exists(first)
+        assert "Fatal Python error: Segmentation fault" in caplog.text
 
 
 async def test_a_killed_worker_is_replaced_and_only_started_runs_are_hurt() -> None:
@@ -97,17 +106,25 @@ async def test_a_killed_worker_is_replaced_and_only_started_runs_are_hurt() -> N
         os.kill(local.devices()[0].pid, signal.SIGKILL)
         await heard.until(lambda: heard.ended("a"))
         assert heard.lost["a"][0]
+        assert heard.blame["a"] == "suspected"
         assert "SIGKILL" in heard.lost["a"][1].message
         await heard.until(lambda: local.ready)
 
 
-async def test_what_plugins_print_goes_to_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_what_plugins_print_goes_to_the_log_and_a_gigabyte_of_it_holds_nobody_up(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "convscope_server.engine.output")
     async with engine() as (local, heard):
         local.try_start(spec("a", "print"))
         await heard.until(lambda: heard.ended("a"))
-    out, err = capfd.readouterr()
-    assert "noise" not in out
-    assert "noise" in err
+        local.try_start(spec("beside", "count", steps=5))
+        local.try_start(spec("flood", "flood"))
+        await heard.until(lambda: heard.ended("flood") and heard.ended("beside"))
+        assert isinstance(heard.logs["flood"][-1], Succeeded)
+    assert "noise" not in capfd.readouterr().out
+    assert "run a: noise" in caplog.text
+    assert len(caplog.text) < 1 << 20
 
 
 async def test_closing_leaves_no_process() -> None:

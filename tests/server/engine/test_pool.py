@@ -20,7 +20,7 @@ from convscope_server.engine.messages import (
     TechniqueInfo,
     UnloadModel,
 )
-from convscope_server.engine.pool import Seat, WorkerPool, worker_lost
+from convscope_server.engine.pool import Culprit, Seat, WorkerPool, worker_lost
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import Error, Started, Succeeded
 from convscope_server.runs.events import Report as RunReport
@@ -78,8 +78,9 @@ async def test_a_lost_worker_tells_of_each_of_its_runs_once_and_whether_it_had_b
     pool.handle(pool.seats[0], Events("1", (Started("a"),)))
     pool.handle(pool.seats[0], Events("2", (Started("a"), Succeeded(RunReport()))))
     stalled = Error("DEADLINE_EXCEEDED", "took too long", "STEP_STALLED")
-    pool.empty_seat(pool.seats[0], worker_lost("a", "was killed"), culprit=("1", stalled))
+    pool.empty_seat(pool.seats[0], worker_lost("a", "was killed"), culprit=Culprit("1", stalled))
     assert pool.heard.lost == {"1": (True, stalled), "3": (False, worker_lost("a", "was killed"))}
+    assert pool.heard.blame == {"1": "certain", "3": "none"}
     assert not pool.ready
     assert not pool.try_start(spec("4"))
     assert not pool.cancel("1", "requested")

@@ -27,7 +27,8 @@ SERVER = Path(support.crash_server.__file__)
 
 
 def serve_and_kill(data: Path, seed: int, seconds: float, *, after_recovery: bool) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(SERVER.parents[1])}
+    path = os.pathsep.join([str(SERVER.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     with subprocess.Popen(
         [sys.executable, SERVER, data, str(seed)], stdout=subprocess.PIPE, text=True, env=environment
     ) as server:

@@ -77,7 +77,7 @@ async def test_a_run_that_the_engine_has_not_got_any_more_is_cancelled_all_the_s
         engine.runs.clear()
         assert (await service.cancel(record.id)).state == "cancelled"
         service.run_events(record.id, [DONE])
-        service.run_lost(record.id, started=True, error=LOST)
+        service.run_lost(record.id, started=True, error=LOST, blame="suspected")
         assert await end_of(service, record.id) == Cancelled("requested")
 
 
@@ -133,6 +133,31 @@ async def test_a_run_lost_on_its_way_starts_again_as_often_as_it_asked_for(max_r
         assert await end_of(service, record.id) == Failed(LOST)
         assert kinds(await watched(service, record.id)).count("Started") == max_restarts + 1
         assert (await service.get(record.id)).error == LOST
+
+
+@in_loop
+async def test_a_bystander_starts_again_unasked_and_says_so_but_not_for_ever() -> None:
+    engine = FakeEngine()
+    async with run_service(engine) as service:
+        record = await service.submit(request())
+        for attempt in range(1, 5):
+            await eventually(lambda: record.id in engine.runs)
+            engine.emit(record.id, Started("cpu", attempt), Progress(1))
+            engine.lose(record.id, started=True, blame="none")
+        assert await end_of(service, record.id) == Failed(LOST)
+        log = kinds(await watched(service, record.id))
+        assert (log.count("Started"), log.count("Note")) == (4, 3)
+
+
+@in_loop
+async def test_a_run_that_took_its_worker_down_does_not_get_another_whatever_it_asked_for() -> None:
+    engine = FakeEngine()
+    async with run_service(engine) as service:
+        record = await service.submit(request(max_restarts=5))
+        await eventually(lambda: record.id in engine.runs)
+        engine.emit(record.id, Started("cpu"), Progress(1))
+        engine.lose(record.id, started=True, blame="certain")
+        assert await end_of(service, record.id) == Failed(LOST)
 
 
 @in_loop

@@ -18,6 +18,7 @@ from convscope_sdk.run import Run
 from convscope_sdk.technique import technique
 from convscope_server.engine.messages import Cancel, PreviewOptions, Stalled
 from convscope_server.runs import events as log
+from convscope_server.worker import watchdog
 from support.workshop import Bench, texts
 
 
@@ -302,13 +303,24 @@ def test_previews_keep_their_distance_and_their_size() -> None:
     assert not [e for e in bench.log("none") if isinstance(e, log.Preview)]
 
 
-def test_a_step_that_takes_too_long_is_reported_while_it_lasts() -> None:
+def test_a_step_that_takes_too_long_is_ended_and_the_next_run_works() -> None:
     bench = Bench(count, stall_seconds=0.2)
     bench.start("a", "count", params={"steps": 2, "pause": 0.8})
+    bench.start("b", "count", params={"steps": 2})
     bench.work()
-    stalled = [r for r in bench.reports if isinstance(r, Stalled)]
-    assert [s.run for s in stalled] == ["a", "a"]
-    assert all(s.seconds >= 0.2 for s in stalled)
+    assert bench.error("a").reason == "STEP_STALLED"
+    assert "technique count (test-plugin 1.0)" in bench.error("a").message
+    assert isinstance(bench.end("b"), log.Succeeded)
+    assert not [r for r in bench.reports if isinstance(r, Stalled)]
+
+
+def test_a_step_that_will_not_end_is_reported_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "_GRACE", 0.1)
+    bench = Bench(count, stall_seconds=0.2)
+    bench.start("a", "count", params={"steps": 1, "pause": 0.8})
+    bench.work()
+    assert [r.run for r in bench.reports if isinstance(r, Stalled)] == ["a"]
+    assert bench.error("a").reason == "STEP_STALLED"
 
 
 def test_models_are_given_back_whatever_way_a_run_ends() -> None:
