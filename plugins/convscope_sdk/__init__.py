@@ -22,6 +22,7 @@ from convscope_sdk.errors import (
     UnknownName,
 )
 from convscope_sdk.events import (
+    Checkpoint,
     Event,
     Heatmap,
     Image,
@@ -35,18 +36,22 @@ from convscope_sdk.events import (
     Table,
     Tensor,
     Text,
+    TrainedModel,
 )
-from convscope_sdk.models import ModelEntry, ModelSource, ModelSpec
+from convscope_sdk.models import Architecture, ModelEntry, ModelSource, ModelSpec
 from convscope_sdk.params import ImageParams, Params
 from convscope_sdk.run import Run
 from convscope_sdk.target import LayerRef, Target, TargetField, target_field
 from convscope_sdk.technique import Technique, technique
+from convscope_sdk.training import TrainingParams
 
 if TYPE_CHECKING:
     from convscope_sdk.hookspecs import hookimpl
     from convscope_sdk.network import Network
 
 __all__ = [
+    "Architecture",
+    "Checkpoint",
     "DiskFull",
     "Event",
     "FieldViolation",
@@ -80,6 +85,8 @@ __all__ = [
     "TechniqueError",
     "Tensor",
     "Text",
+    "TrainedModel",
+    "TrainingParams",
     "UnknownName",
     "hookimpl",
     "target_field",

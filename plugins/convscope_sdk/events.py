@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from convscope_sdk.models import IMAGENET_MEAN, IMAGENET_STD, Argument, ModelKind
+
 __all__ = [
+    "Checkpoint",
     "Event",
     "Heatmap",
     "Image",
@@ -24,6 +27,7 @@ __all__ = [
     "Table",
     "Tensor",
     "Text",
+    "TrainedModel",
 ]
 
 
@@ -147,7 +151,60 @@ class Predictions:
     items: Sequence[tuple[int, str, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A network that the run has trained: from now on a model of the catalog.
+
+    The host keeps it as a folder of the models directory, whole or not at all, and names it in `tables["model"]`.
+
+    Attributes:
+        name: Of the model; that of the run's `TrainingParams`. One that another run or person took is refused.
+        state_dict: Its tensors by name, kept with their types.
+        architecture: "convscope:ID" of an `Architecture`, or "timm:NAME" or "torchvision:NAME".
+        arguments: What the architecture is built with.
+        kind: What the model does.
+        input_size: Edge of the square evaluation input, pixels.
+        mean, std: Of the normalisation (x - mean) / std of RGB pixels in [0, 1].
+        code_shape: Shape of what a generator takes, without the batch axis.
+        labels: Of classes, by index.
+        description: One line for the catalog.
+        facts: What else is worth knowing of its making (steps, losses), kept beside it.
+    """
+
+    name: str
+    state_dict: Mapping[str, Any]
+    architecture: str
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    kind: ModelKind = "classifier"
+    input_size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    code_shape: tuple[int, ...] = ()
+    labels: Sequence[str] = ()
+    description: str = ""
+    facts: Mapping[str, str | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A training at one step, from which a later run can go on: the host keeps the last one of each name.
+
+    `convscope_sdk.training.TrainingState` makes and reads them.
+
+    Attributes:
+        name: Of the model that is being trained.
+        step: Steps done.
+        tensors: Everything that is an array: weights, optimiser, random generators.
+        facts: Everything else, as plain JSON values.
+    """
+
+    name: str
+    step: int
+    tensors: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 Result = Image | Heatmap | ImageGrid | Tensor | Table | Text
-Event = Progress | Preview | Result | Note | Scores | Predictions
+Event = Progress | Preview | Result | Note | Scores | Predictions | TrainedModel | Checkpoint
 
 ResultKind = Literal["image", "tensor", "table", "text"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from convscope_sdk.models import Architecture
     from convscope_sdk.technique import Technique
 
 __all__ = ["ENTRY_POINT_GROUP", "PROJECT", "hookimpl", "hookspec"]
@@ -42,3 +43,8 @@ def convscope_model_sources() -> Iterable[Any]:  # type: ignore[empty-body]  # a
 @hookspec
 def convscope_image_set_sources() -> Iterable[Any]:  # type: ignore[empty-body]  # a specification has no body
     """Image set sources to offer: objects with the interface of `convscope_sdk.image_sets.spec.ImageSetSource`."""
+
+
+@hookspec
+def convscope_architectures() -> Iterable[Architecture]:  # type: ignore[empty-body]  # a specification has no body
+    """Architectures to offer, which a model.toml names "convscope:ID"."""

@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image
 
 from convscope_sdk.errors import FieldViolation, InvalidImage, InvalidParams, NotApplicable, UnknownName
-from convscope_sdk.events import Event, Note
+from convscope_sdk.events import Checkpoint, Event, Note
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.images import MAX_PIXELS, ImageLike, fit_image, open_image, to_tensor
 from convscope_sdk.models import ModelKind, ModelSpec
 from convscope_sdk.params import ImageParams, Params
 from convscope_sdk.run import Run
 from convscope_sdk.technique import Technique
+from convscope_sdk.training import TrainingParams
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,11 @@ __all__ = ["Prepared", "prepare", "start"]
 P = TypeVar("P", bound=Params)
 
 _END = object()
-_KIND_NEEDED: Mapping[str, ModelKind] = {"classes": "classifier", "generator": "generator"}
+_KIND_NEEDED: Mapping[str, ModelKind] = {
+    "classes": "classifier",
+    "generator": "generator",
+    "stylizer": "stylizer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ def prepare(
     params: Mapping[str, Any] | Params | None = None,
     max_pixels: int = MAX_PIXELS,
     open_model: Callable[[str], Network] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Prepared:
     """The run that a request describes, every argument checked; the network is not yet asked anything.
 
@@ -73,6 +79,7 @@ def prepare(
         NotApplicable: the technique needs another kind of model.
     """
     parsed = technique.params.parse(dict(params or {}))
+    _check_checkpoint(parsed, checkpoint)
     _check_seed(seed)
     _check_kind(technique, network.spec)
     if image is None and "image" in technique.needs:
@@ -92,6 +99,7 @@ def prepare(
         images={role: to_tensor(extra, network.device) for role, extra in extras.items()},
         open_model=open_model or _opener(network, {}),
         image_sets=_image_sets(technique, image_sets, max_pixels),
+        checkpoint=checkpoint,
     )
     return Prepared(run, picture, tuple(notes))
 
@@ -106,6 +114,7 @@ def start(
     seed: int = 0,
     params: Mapping[str, Any] | Params | None = None,
     models: Mapping[str, Network] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[Event]:
     """The events of one run in this process, with what `prepare` noted in front of them.
 
@@ -125,6 +134,7 @@ def start(
         seed=seed,
         params=params,
         open_model=opener,
+        checkpoint=checkpoint,
     )
     return _events(technique, prepared)
 
@@ -164,6 +174,12 @@ def _check_seed(seed: object) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         text = f"a seed is a whole number from 0 to 2**64 - 1, not {seed!r}"
         raise InvalidParams(text, violations=[FieldViolation("seed", text)])
+
+
+def _check_checkpoint(params: Params, checkpoint: Checkpoint | None) -> None:
+    if isinstance(params, TrainingParams) and params.resume and checkpoint is None:
+        text = f"there is no training called {params.resume!r} at hand; hand its last Checkpoint over as checkpoint="
+        raise InvalidParams(text, violations=[FieldViolation("params.resume", text)])
 
 
 def _check_kind(technique: Technique[Any], spec: ModelSpec) -> None:

@@ -29,7 +29,7 @@ import pluggy
 from convscope_sdk import hookspecs
 from convscope_sdk.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from convscope_sdk.image_sets.spec import ImageSetSource
-from convscope_sdk.models import ModelSource
+from convscope_sdk.models import Architecture, ModelSource
 from convscope_sdk.params import Params
 from convscope_sdk.technique import ID, NEEDS, Technique
 
@@ -95,9 +95,10 @@ class PluginReport:
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """All that was loaded: techniques by id, sources in order, and a report for each plugin."""
+    """All that was loaded: techniques and architectures by id, sources in order, and a report for each plugin."""
 
     techniques: dict[str, Loaded] = field(default_factory=dict)
+    architectures: dict[str, Architecture] = field(default_factory=dict)
     sources: list[ModelSource] = field(default_factory=list)
     image_set_sources: list[ImageSetSource] = field(default_factory=list)
     reports: list[PluginReport] = field(default_factory=list)
@@ -111,6 +112,10 @@ class _Offer:
     techniques: tuple[Technique[Any], ...] = ()
     sources: tuple[ModelSource, ...] = ()
     image_set_sources: tuple[ImageSetSource, ...] = ()
+    architectures: tuple[Architecture, ...] = ()
+
+
+_UNNAMED = PluginReport("", "", "", ok=True)
 
 
 class Loader:
@@ -180,8 +185,15 @@ class Loader:
                 found.techniques[technique.id] = Loaded(technique, report.package, report.version, report.name)
             found.sources.extend(offer.sources)
             found.image_set_sources.extend(offer.image_set_sources)
+            for architecture in offer.architectures:
+                self._add_architecture(found, architecture, report)
             found.reports.append(replace(report, techniques=tuple(t.id for t in won)))
         return found
+
+    def _add_architecture(self, found: Plugins, architecture: Architecture, report: PluginReport) -> None:
+        """Built-in ids have no dot and others must have one, so nobody can take a built-in's."""
+        if found.architectures.setdefault(architecture.id, architecture) is not architecture:
+            _log.warning("plugin %r: architecture %r is another plugin's; rename it", report.name, architecture.id)
 
     def _load(
         self,
@@ -196,13 +208,13 @@ class Loader:
         try:
             plugin = get()
             seconds = time.perf_counter() - started
-            offered = _offered(name, plugin, also(plugin))
+            offer = _offered(name, plugin, also(plugin), builtin=package == BUILTIN_PACKAGE)
         # The plugin's bug: whatever its module, hooks or parameters raise; some modules even exit.
         except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
             self._fail(name, package, version, error, seconds or time.perf_counter() - started)
             return False
         report = PluginReport(name, package, version, ok=True, import_seconds=seconds)
-        self._offers.append(_Offer(report, *offered))
+        self._offers.append(replace(offer, report=report))
         return True
 
     def _fail(self, name: str, package: str, version: str, error: BaseException, seconds: float = 0.0) -> None:
@@ -271,32 +283,39 @@ def _defined_in(module: object) -> list[Technique[Any]]:
     return [t for t in vars(module).values() if isinstance(t, Technique) and own(t.function) is module]
 
 
-def _offered(
-    name: str, plugin: object, also: Sequence[Technique[Any]]
-) -> tuple[tuple[Technique[Any], ...], tuple[ModelSource, ...], tuple[ImageSetSource, ...]]:
-    """Everything that the plugin offers, checked."""
+def _offered(name: str, plugin: object, also: Sequence[Technique[Any]], *, builtin: bool) -> _Offer:
+    """Everything that the plugin offers, checked; its report is still to come."""
+    sources: list[Any] = []
+    image_sets: list[Any] = []
+    architectures: list[Any] = []
     if isinstance(plugin, Technique):
         techniques: list[Any] = [plugin]
-        sources: list[Any] = []
-        image_sets: list[Any] = []
     else:
         manager = _managed(name, plugin, optional=bool(also))
         techniques = _called(manager, "convscope_techniques")
         sources = _called(manager, "convscope_model_sources")
         image_sets = _called(manager, "convscope_image_set_sources")
+        architectures = _called(manager, "convscope_architectures")
         techniques += [t for t in also if not any(t is other for other in techniques)]
     for technique in techniques:
         _check_technique(technique)
-    for source in sources:
-        if not isinstance(source, ModelSource):
-            raise PluginError(f"hook convscope_model_sources gave {source!r}, without name, entries() and spec()")
-    for source in image_sets:
-        if not isinstance(source, ImageSetSource):
-            raise PluginError(f"hook convscope_image_set_sources gave {source!r}, without name, entries() and spec()")
+    _check_sources(sources, image_sets)
+    for architecture in architectures:
+        _check_architecture(architecture, builtin=builtin)
     ids = [technique.id for technique in techniques]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise PluginError(f"offers {', '.join(twice)} twice; give each technique an id of its own")
-    return tuple(techniques), tuple(sources), tuple(image_sets)
+    return _Offer(_UNNAMED, tuple(techniques), tuple(sources), tuple(image_sets), tuple(architectures))
+
+
+def _check_sources(models: Sequence[Any], image_sets: Sequence[Any]) -> None:
+    for hook, kind, sources in (
+        ("convscope_model_sources", ModelSource, models),
+        ("convscope_image_set_sources", ImageSetSource, image_sets),
+    ):
+        for source in sources:
+            if not isinstance(source, kind):
+                raise PluginError(f"hook {hook} gave {source!r}, without name, entries() and spec()")
 
 
 def _managed(name: str, plugin: object, *, optional: bool) -> pluggy.PluginManager:
@@ -342,6 +361,13 @@ def _check_technique(technique: Any) -> None:
         json.dumps(technique.params.json_schema())
     except Exception as error:  # the plugin's bug: a field's type or default that has no JSON form
         raise PluginError(f"technique {identifier!r}: its parameters give no JSON Schema: {error}") from error
+
+
+def _check_architecture(architecture: Any, *, builtin: bool) -> None:
+    if not isinstance(architecture, Architecture):
+        raise PluginError(f"hook convscope_architectures gave {architecture!r}, which is no Architecture")
+    if not ID.fullmatch(architecture.id) or ("." not in architecture.id) != builtin:
+        raise PluginError(f"an architecture's id is lower-case words, vendor.name, not {architecture.id!r}")
 
 
 def _owner(offers: Sequence[_Offer]) -> _Offer | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "Architecture",
+    "Argument",
     "CodeFacts",
     "Interpolation",
     "ModelEntry",
@@ -22,6 +24,8 @@ __all__ = [
 
 ModelKind = Literal["classifier", "generator", "stylizer"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Argument = bool | int | float | str | tuple[int, ...]
+"""What an architecture may be built with: plain values, as a model.toml writes them."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -72,6 +76,8 @@ class ModelSpec:
         random_weights: True where nothing was learned; every result says so.
         code_shape: Shape of what a generator takes, without the batch axis; empty for models that take pictures.
         codes: What a generator's codes are, where that is known.
+        version: Changes when what `build` reads changes, so that a loaded model is loaded anew; empty where it never
+            changes.
     """
 
     name: str
@@ -88,6 +94,31 @@ class ModelSpec:
     random_weights: bool = False
     code_shape: tuple[int, ...] = ()
     codes: CodeFacts | None = None
+    version: str = ""
+
+
+def _as_it_is(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return state
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A kind of network that a model.toml can name, "convscope:ID", without any code of its own.
+
+    Plugins offer them through the hook `convscope_architectures`; third parties prefix theirs: "vendor.name".
+
+    Attributes:
+        id: Lower-case words joined by underscores, as a technique's id.
+        build: Gives the untrained module from keyword arguments, plain values; raises TypeError or ValueError where
+            they make no such network. It is called with what strangers write into a model.toml.
+        summary: One line for a person.
+        adapt: Renames or drops what other programs saved under other names in a state dict.
+    """
+
+    id: str
+    build: Callable[..., nn.Module]
+    summary: str = ""
+    adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = _as_it_is
 
 
 @runtime_checkable
@@ -97,7 +128,7 @@ class ModelSource(Protocol):
     name: str
 
     def entries(self) -> Iterable[ModelEntry]:
-        """The models that the catalog lists, cheaply."""
+        """The models that the catalog lists now, cheaply; called from any thread, again at every listing."""
 
     def spec(self, name: str) -> ModelSpec | None:
         """How to build `name`, or None where the name is not one of this source.

@@ -174,10 +174,10 @@ class Network:
 
     @cached_property
     def _probed(self) -> Layers:
-        if self.spec.kind == "generator":
-            raise NotApplicable(f"{self.name} is a generator: it takes no pictures, so no layer of it sees one")
-        size = self.input_size
-        return probe(self.module, torch.zeros(1, 3, size, size, device=self.device))
+        shape = self.spec.code_shape or (3, self.input_size, self.input_size)
+        if self.spec.kind == "generator" and not self.spec.code_shape:
+            raise NotApplicable(f"{self.name} is a generator of unknown code_shape, so its layers cannot be watched")
+        return probe(self.module, torch.zeros(1, *shape, device=self.device))
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from convscope_sdk.errors import UnknownName
+from convscope_sdk.events import Checkpoint
 from convscope_sdk.params import Params
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Run(Generic[P]):
         device: Where tensors live: "cpu", "cuda:0", "mps".
         open_model: What `model` asks.
         image_sets: What `image_set` opens.
+        checkpoint: The training to go on with, where the run resumes one.
     """
 
     network: Network
@@ -51,6 +53,7 @@ class Run(Generic[P]):
     device: str = "cpu"
     images: Mapping[str, torch.Tensor] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
     image_sets: ImageSets | None = None
     open_model: Callable[[str], Network] = field(default=_no_models, repr=False)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from convscope_sdk.events import Event
+from convscope_sdk.events import Checkpoint, Event
 from convscope_sdk.params import Params
 from convscope_sdk.run import Run
 
@@ -33,6 +33,7 @@ NEEDS: Mapping[str, str] = {
     "spatial_layer": "a layer whose output has positions",
     "image_set": "an image set",
     "generator": "a model of kind generator",
+    "stylizer": "a model of kind stylizer",
 }
 """Capabilities that a technique can declare, and what each means."""
 
@@ -70,6 +71,7 @@ class Technique(Generic[P]):
         image_sets: ImageSets | Mapping[str, str | os.PathLike[str]] | None = None,
         seed: int = 0,
         models: Mapping[str, Network] | None = None,
+        checkpoint: Checkpoint | None = None,
         **params: Any,
     ) -> Iterator[Event]:
         """The events of one run in this process; arguments are checked before the first of them.
@@ -82,6 +84,7 @@ class Technique(Generic[P]):
                 indexes go with the run. Or a catalog that keeps them.
             seed: Seeds every random number of the run.
             models: Networks besides `network` that `run.model` gives, by name.
+            checkpoint: The training to go on with, as an earlier run yielded it.
             **params: Parameters of the technique.
 
         Raises:
@@ -99,6 +102,7 @@ class Technique(Generic[P]):
             seed=seed,
             params=params,
             models=models,
+            checkpoint=checkpoint,
         )
 
 

@@ -68,7 +68,9 @@ class Settings(BaseModel):
         default_factory=lambda: _data_home(os.environ), description="Directory of runs, events, images and results."
     )
     devices: _Words = Field(default=(), description="Devices to use (cpu, cuda:0); every usable one where empty.")
-    models_dir: Path | None = Field(default=None, description="Directory of models: NAME/model.toml each.")
+    models_dir: Path | None = Field(
+        default=None, description="Directory of models, NAME/model.toml each; `models` in data_dir where absent."
+    )
     image_sets_dir: Path | None = Field(
         default=None,
         description="Directory of image sets, a folder each; torchvision's data sets are looked for there too.",

@@ -54,7 +54,7 @@ def worker_options(settings: Settings, *, content_url: str = "", index_dir: str 
     """How workers are set up, where they find uploaded pictures, and where they keep indexes of image sets."""
     return WorkerOptions(
         devices=settings.devices,
-        models_dir=str(settings.models_dir or ""),
+        models_dir=str(settings.models_dir or settings.data_dir / "models"),
         image_sets_dir=str(settings.image_sets_dir or ""),
         index_dir=index_dir,
         content_url=content_url,

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+import msgspec
+
 from convscope_server.engine.engine import Blame, Catalog, EngineListener
-from convscope_server.engine.messages import DeviceStatus, LoadedModel, ModelDetail, RunSpec
+from convscope_server.engine.messages import DeviceStatus, LoadedModel, ModelDetail, ModelInfo, RunSpec
 from convscope_server.errors import RequestError
 from convscope_server.images.content import digest_of
 from convscope_server.runs.events import (
@@ -44,6 +46,7 @@ class FakeEngine:
         runs: The runs on it now.
         details: What `describe_model` knows, by model.
         loaded: What `load_model` has loaded, by model.
+        arriving: Models that the next `refresh_models` finds, by name.
     """
 
     def __init__(self, *, capacity: int = 4, script: Script | None = None, catalog: Catalog | None = None) -> None:
@@ -53,6 +56,7 @@ class FakeEngine:
         self.runs: dict[str, RunSpec] = {}
         self.details: dict[str, ModelDetail] = {}
         self.loaded: dict[str, LoadedModel] = {}
+        self.arriving: dict[str, ModelInfo] = {}
         self._script = script
         self._catalog = catalog or Catalog()
         self._listener: EngineListener | None = None
@@ -80,6 +84,10 @@ class FakeEngine:
     def catalog(self) -> Catalog:
         """As given; empty before `start`."""
         return self._catalog if self.ready else Catalog()
+
+    async def refresh_models(self) -> None:
+        """Take over what `arriving` holds."""
+        self._catalog = msgspec.structs.replace(self._catalog, models={**self._catalog.models, **self.arriving})
 
     def try_start(self, spec: RunSpec) -> bool:
         """Take the run where there is room."""

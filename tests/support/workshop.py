@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,11 @@ from torch import nn
 from convscope_sdk.errors import UnknownName
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.loader import Loaded
-from convscope_sdk.models import ModelSpec
+from convscope_sdk.models import Architecture, ModelSpec
 from convscope_sdk.network import Network
 from convscope_server.engine.messages import Events, LoadedModel, Report, RunSpec, Start
 from convscope_server.engine.options import WorkerOptions
+from convscope_server.models.shelf import Shelf
 from convscope_server.runs import events as log
 from convscope_server.worker.worker import Worker
 
@@ -69,7 +71,14 @@ class TinyCache:
 class Bench:
     """A worker on a bench: give it runs, let it work them off, read their logs."""
 
-    def __init__(self, *techniques: Any, package: str = "test-plugin", shared: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        *techniques: Any,
+        package: str = "test-plugin",
+        shared: bool = False,
+        models_dir: Path | None = None,
+        **options: Any,
+    ) -> None:
         self.cache = TinyCache()
         self.reports: list[Report] = []
         shop = SimpleNamespace(
@@ -78,6 +87,8 @@ class Bench:
             techniques={t.id: Loaded(t, package, "1.0", "test") for t in techniques},
             cache=self.cache,
             image_sets_of=lambda _spec: ImageSets(),
+            shelf=Shelf(models_dir, architectures={"tiny": Architecture("tiny", tiny_module)}),
+            registry=SimpleNamespace(entries=list),
         )
         self.worker = Worker(shop, self.reports.append, shared=shared)
 

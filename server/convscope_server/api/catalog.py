@@ -29,13 +29,14 @@ class CatalogServicer:
         return pb.GetTechniqueResponse(technique=technique_message(found))
 
     async def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
-        """Every model with a name, and where it is loaded."""
+        """Every model with a name, and where it is loaded; folders are looked through anew."""
+        await self.engine.refresh_models()
         models = sorted(self.engine.catalog.models.items())
         return pb.ListModelsResponse(models=[model_message(m, self._holders(name)) for name, m in models])
 
     async def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
         """One model with its layers; loads it if need be."""
-        detail = await self.engine.describe_model(known_model(request.name, self.engine.catalog))
+        detail = await self.engine.describe_model(await known_model(request.name, self.engine))
         return pb.GetModelResponse(model=model_message(detail.info, self._holders(request.name), detail))
 
     async def list_plugins(self, _request: pb.ListPluginsRequest) -> pb.ListPluginsResponse:

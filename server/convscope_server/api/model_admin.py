@@ -23,24 +23,24 @@ class ModelAdminServicer:
 
     async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
         """Bring a model onto a device ahead of its first run."""
-        self._check(request.model, request.device)
+        await self._check(request.model, request.device)
         device, loaded = await self.engine.load_model(request.model, request.device)
         return pb.LoadModelResponse(device=device, size_bytes=loaded.size_bytes)
 
     async def unload_model(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
         """Take a model off its devices."""
-        self._check(request.model, request.device)
+        await self._check(request.model, request.device)
         return pb.UnloadModelResponse(devices=await self.engine.unload_model(request.model, request.device))
 
     async def list_devices(self, _request: pb.ListDevicesRequest) -> pb.ListDevicesResponse:
         """The devices, their workers and the models on them."""
         return pb.ListDevicesResponse(devices=map(device_message, self.engine.devices()))
 
-    def _check(self, model: str, device: str) -> None:
+    async def _check(self, model: str, device: str) -> None:
         violations = Violations()
         check_name(model, "model", violations)
         violations.refuse_any()
-        known_model(model, self.engine.catalog)
+        await known_model(model, self.engine)
         devices = [status.name for status in self.engine.devices()]
         if device and device not in devices:
             raise RequestError.unknown("device", device, devices, hint=f"there are {', '.join(devices)}")

@@ -51,7 +51,7 @@ class Validator:
         fields.check_form(request, violations)
         violations.refuse_any()
         technique = find_technique(request.technique, self.engine.catalog)
-        known_model(request.model, self.engine.catalog)
+        await known_model(request.model, self.engine)
         check_params(params_of(request.params), json.loads(technique.params_schema), violations)
         _check_roles(request, technique, violations)
         pictures = await self._read(request, violations)
@@ -100,17 +100,22 @@ def find_technique(name: str, catalog: Catalog) -> TechniqueInfo:
     raise RequestError.unknown("technique", name, catalog.techniques, hint="CatalogService.ListTechniques lists them")
 
 
-def known_model(name: str, catalog: Catalog) -> str:
+async def known_model(name: str, engine: Engine) -> str:
     """The name, if it is in the catalog or has the prefix of a source ("timm:resnet18"), which the worker resolves.
+
+    On a miss the sources are asked again: a folder may have come since.
 
     Raises:
         RequestError: NOT_FOUND with near names.
     """
     source, colon, rest = name.partition(":")
-    if name in catalog.models or (source and colon and rest):
+    if name in engine.catalog.models or (source and colon and rest):
+        return name
+    await engine.refresh_models()
+    if name in engine.catalog.models:
         return name
     hint = "CatalogService.ListModels lists them; others are named by source, such as timm:resnet18"
-    raise RequestError.unknown("model", name, catalog.models, hint=hint)
+    raise RequestError.unknown("model", name, engine.catalog.models, hint=hint)
 
 
 def _check_roles(request: run_pb2.VisualizeRequest, technique: TechniqueInfo, violations: Violations) -> None:

@@ -67,7 +67,13 @@ class Engine(Protocol):
 
     @property
     def catalog(self) -> Catalog:
-        """What the workers offer; empty before `start`."""
+        """What the workers offer; empty before `start`. Models that runs make come into it by themselves."""
+
+    async def refresh_models(self) -> None:
+        """Bring the catalog's models up to date with what lies in folders and at other sources.
+
+        Never fails: where no worker answers within seconds, the catalog stays as it was.
+        """
 
     def try_start(self, spec: RunSpec) -> bool:
         """Hand a run to a worker whose device has its model, or room for it; False where every worker is full."""

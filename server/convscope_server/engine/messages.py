@@ -19,11 +19,13 @@ __all__ = [
     "ImageSetDetail",
     "ImageSetInfo",
     "LayerInfo",
+    "ListModels",
     "LoadModel",
     "LoadedModel",
     "ModelDetail",
     "ModelInfo",
     "Models",
+    "Offers",
     "Overgrown",
     "Ping",
     "PluginInfo",
@@ -217,6 +219,12 @@ class DescribeImageSet(_Command, frozen=True):
     image_set: str
 
 
+class ListModels(_Command, frozen=True):
+    """Ask every model source again. Offers, then a reply, come at once, whatever step is being taken."""
+
+    request: int
+
+
 class Ping(_Command, frozen=True):
     """Are you there? Answered by a thread that no step can block, unless a step holds the GIL."""
 
@@ -225,7 +233,7 @@ class Shutdown(_Command, frozen=True):
     """Close every run without a word and exit."""
 
 
-Command = Start | Cancel | LoadModel | UnloadModel | DescribeModel | DescribeImageSet | Ping | Shutdown
+Command = Start | Cancel | LoadModel | UnloadModel | DescribeModel | DescribeImageSet | ListModels | Ping | Shutdown
 
 
 class _Report(msgspec.Struct, frozen=True, tag=True):
@@ -269,6 +277,12 @@ class Models(_Report, frozen=True):
     models: tuple[LoadedModel, ...]
 
 
+class Offers(_Report, frozen=True):
+    """The models that can be asked for now: all of them."""
+
+    models: tuple[ModelInfo, ...]
+
+
 class Stalled(_Report, frozen=True):
     """A step has taken longer than its technique's limit: the worker should be replaced."""
 
@@ -292,4 +306,4 @@ class Pong(_Report, frozen=True):
     """Still there."""
 
 
-Report = Hello | Events | Reply | Models | Stalled | Overgrown | Unfit | Pong
+Report = Hello | Events | Reply | Models | Offers | Stalled | Overgrown | Unfit | Pong

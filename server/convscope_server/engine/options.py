@@ -12,7 +12,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
 
     Attributes:
         devices: "cpu", "cuda:0", "mps"; empty: every CUDA device, else MPS, else the CPU.
-        models_dir: Folder of models; empty: none.
+        models_dir: Directory of models, and where runs put those that they train; empty: none.
         image_sets_dir: Folder of image sets, a folder each; empty: none.
         index_dir: Where indexes of image sets are kept; empty: a temporary one.
         content_url: The content store, for uploaded image sets; empty: there are none.

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from convscope_server.engine.blame import Author
 from convscope_server.engine.engine import Blame, Catalog, EngineListener
 from convscope_server.engine.messages import (
@@ -20,10 +22,13 @@ from convscope_server.engine.messages import (
     Events,
     Hello,
     ImageSetDetail,
+    ListModels,
     LoadedModel,
     LoadModel,
     ModelDetail,
+    ModelInfo,
     Models,
+    Offers,
     Reply,
     Report,
     RunSpec,
@@ -36,6 +41,8 @@ from convscope_server.runs.events import CancelReason, Error, Started, is_termin
 __all__ = ["Culprit", "Link", "Seat", "WorkerPool", "worker_lost"]
 
 logger = logging.getLogger(__name__)
+
+_LISTING_SECONDS = 2.0
 
 
 class Link(Protocol):
@@ -156,6 +163,14 @@ class WorkerPool:
         assert reply.image_set is not None
         return reply.image_set
 
+    async def refresh_models(self) -> None:
+        """Bring the catalog's models up to date; it stays as it was where no worker answers within seconds."""
+        try:
+            async with asyncio.timeout(_LISTING_SECONDS):
+                await self._ask(self._ready_seats("")[0], ListModels)
+        except (RequestError, TimeoutError) as error:
+            logger.warning("models could not be listed anew: %s", error or "no answer")
+
     def devices(self) -> list[DeviceStatus]:
         """The devices and what is on them."""
         return [
@@ -177,7 +192,7 @@ class WorkerPool:
         seat.budget = hello.model_budget_bytes
         self._catalog = Catalog(
             {info.id: info for info in hello.techniques},
-            {info.name: info for info in hello.models},
+            _by_name(hello.models),
             {info.name: info for info in hello.image_sets},
             hello.plugins,
         )
@@ -220,6 +235,8 @@ class WorkerPool:
                     future.set_result(report)
             case Models(models):
                 seat.models = models
+            case Offers(offered):
+                self._catalog = msgspec.structs.replace(self._catalog, models=_by_name(offered))
 
     def _handle_events(self, seat: Seat, report: Events) -> None:
         run = report.run
@@ -262,6 +279,10 @@ class WorkerPool:
         seats = [Seat(device) for device in devices]
         self._seats += seats
         return seats
+
+
+def _by_name(models: Iterable[ModelInfo]) -> dict[str, ModelInfo]:
+    return {info.name: info for info in models}
 
 
 def worker_lost(device: str, why: str) -> Error:

@@ -128,10 +128,24 @@ class ModelCache:
             return tuple(_report(name, held) for name, held in self._held.items())
 
     def _get(self, name: str) -> _Held:
+        self._drop_if_stale(name)
         if name not in self._held:
             self._held[name] = self._load(name)
         self._held.move_to_end(name)
         return self._held[name]
+
+    def _drop_if_stale(self, name: str) -> None:
+        """Evict a model whose files are not those it was loaded from; one in use stays as it is till its runs end."""
+        held = self._held.get(name)
+        if held is None or held.users or not held.network.spec.version:
+            return
+        try:
+            version = self._registry.spec(name).version
+        except TechniqueError:
+            self._evict(name)
+            raise
+        if version != held.network.spec.version:
+            self._evict(name)
 
     def _load(self, name: str) -> _Held:
         spec = self._registry.spec(name)
@@ -203,18 +217,20 @@ def _build(spec: ModelSpec) -> nn.Module:
 
 def _warm_up(network: Network) -> None:
     """One forward pass: kernels are chosen before a run waits for them, and a model that cannot compute ends here."""
-    if network.spec.kind == "generator":
+    spec = network.spec
+    if spec.kind == "generator" and not spec.code_shape:
         return  # what it takes is no picture
-    size = network.input_size
+    shape = spec.code_shape or (3, spec.input_size, spec.input_size)
+    what = f"a code of shape {shape}" if spec.code_shape else f"a picture of {shape[1]} by {shape[2]} pixels"
+    inputs = torch.zeros(1, *shape, device=network.device)
     try:
         with torch.no_grad():
-            network.module(network.normalize(torch.zeros(1, 3, size, size, device=network.device)))
+            network.module(inputs if spec.code_shape else network.normalize(inputs))
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # the bug of whoever wrote or described the model
         raise ModelBroken(
-            f"model {network.name!r} was built, but does not compute on a picture of {size} by {size} pixels: "
-            f"{type(error).__name__}: {error}"[:400],
+            f"model {network.name!r} was built, but does not compute on {what}: {type(error).__name__}: {error}"[:400],
             metadata={"model": network.name},
         ) from error
 

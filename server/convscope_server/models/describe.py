@@ -14,8 +14,12 @@ __all__ = ["describe"]
 
 
 def describe(network: Network, info: ModelInfo) -> ModelDetail:
-    """Everything that the catalog says of a loaded model; `info` is its entry there. Costs two forward passes once."""
+    """Everything that the catalog says of a loaded model; `info` is its entry there. Costs two forward passes once.
+
+    No layers where a generator does not say what it takes.
+    """
     spec = network.spec
+    watchable = spec.kind != "generator" or bool(spec.code_shape)
     return ModelDetail(
         info=info,
         weights_digest=network.digest,
@@ -26,8 +30,8 @@ def describe(network: Network, info: ModelInfo) -> ModelDetail:
         mean=spec.mean,
         std=spec.std,
         classes=spec.classes,
-        layers=tuple(_layer(layer) for layer in network.layers),
-        aliases=dict(network.aliases),
+        layers=tuple(_layer(layer) for layer in network.layers) if watchable else (),
+        aliases=dict(network.aliases) if watchable else {},
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from convscope_sdk.errors import TechniqueError, UnknownName
-from convscope_sdk.models import ModelEntry, ModelSource, ModelSpec
+from convscope_sdk.models import Architecture, ModelEntry, ModelSource, ModelSpec
 from convscope_server.engine.messages import ModelInfo
 from convscope_server.models.errors import SourceFailed
 from convscope_server.models.sources.builtin import BuiltinSource
@@ -22,14 +22,19 @@ logger = logging.getLogger(__name__)
 _HINT = "names of timm and torchvision take a prefix: 'timm:resnet18', 'torchvision:resnet18'"
 
 
-def builtin_sources(models_dir: Path | None = None, allow_code: bool = False) -> list[ModelSource]:
+def builtin_sources(
+    models_dir: Path | None = None,
+    allow_code: bool = False,
+    architectures: Mapping[str, Architecture] | None = None,
+) -> list[ModelSource]:
     """The sources that come with the server, in the order in which they are asked.
 
     Args:
         models_dir: Directory with a folder for each model; None for none.
         allow_code: Whether a model.toml there may name a Python callable.
+        architectures: What a model.toml there may name as "convscope:ID".
     """
-    folders = [FolderSource(models_dir, allow_code=allow_code)] if models_dir else []
+    folders = [FolderSource(models_dir, allow_code=allow_code, architectures=architectures)] if models_dir else []
     return [BuiltinSource(), *folders, TimmSource(), TorchvisionSource()]
 
 

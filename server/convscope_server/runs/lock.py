@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["DataDirectoryLockedError", "lock_data_dir"]
+__all__ = ["DataDirectoryLockedError", "lock_data_dir", "lock_file"]
 
 
 class DataDirectoryLockedError(RuntimeError):
@@ -29,7 +29,7 @@ def lock_data_dir(path: str | Path) -> Iterator[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "server.lock").open("a+") as file:
         try:
-            _lock(file)
+            lock_file(file)
         except OSError:
             file.seek(0)
             raise DataDirectoryLockedError(
@@ -45,12 +45,14 @@ def lock_data_dir(path: str | Path) -> Iterator[Path]:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: IO[str]) -> None:
+    def lock_file(file: IO[str]) -> None:
+        """Have the file alone until it is closed or the process ends; OSError where another has it."""
         file.seek(1 << 20)  # a byte beyond the text, which stays readable for others
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(file: IO[str]) -> None:
+    def lock_file(file: IO[str]) -> None:
+        """Have the file alone until it is closed or the process ends; OSError where another has it."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from convscope_sdk.run import Run
     from convscope_server.engine.blame import Author
     from convscope_server.worker.borrowed import BorrowedModels
+    from convscope_server.worker.making import Making
     from convscope_server.worker.recorder import Recorder
 
 __all__ = ["Job"]
@@ -42,7 +43,14 @@ class Job:
     """
 
     def __init__(
-        self, spec: RunSpec, loaded: Loaded, author: Author, recorder: Recorder, *, max_image_pixels: int
+        self,
+        spec: RunSpec,
+        loaded: Loaded,
+        author: Author,
+        recorder: Recorder,
+        making: Making,
+        *,
+        max_image_pixels: int,
     ) -> None:
         self.spec = spec
         self.author = author
@@ -54,6 +62,7 @@ class Job:
         self.cancel_reason: CancelReason | None = None
         self._loaded = loaded
         self._recorder = recorder
+        self._making = making
         self._max_image_pixels = max_image_pixels
         self._models: BorrowedModels | None = None
         self._run: Run[Any] | None = None
@@ -93,7 +102,8 @@ class Job:
         """
         spec = self.spec
         self._recorder.send(Started(device, spec.attempt))
-        self._loaded.technique.params.parse(spec.params)  # before a model is loaded in vain
+        params = self._loaded.technique.params.parse(spec.params)  # before a model is loaded in vain
+        checkpoint = self._making.begin(params)
         self._models = models
         network = models.open(spec.model)
         self.random = RandomState.seeded(spec.seed, device)
@@ -107,6 +117,7 @@ class Job:
             params=spec.params,
             max_pixels=self._max_image_pixels,
             open_model=models.open,
+            checkpoint=checkpoint,
         )
         if prepared.input is not None:
             self._recorder.input(prepared.input)
@@ -143,18 +154,21 @@ class Job:
 
         Raises:
             TypeError: it is no event.
+            TechniqueError: it is a model that cannot be kept.
             BaseException: what drawing an event raised.
         """
-        event, self._yielded = self._yielded, _NOTHING
-        if event is not _NOTHING:
-            self._recorder.record(event)
+        yielded, self._yielded = self._yielded, _NOTHING
+        if yielded is not _NOTHING:
+            for event in self._making.keep(yielded):
+                self._recorder.record(event)
 
     def close(self) -> None:
-        """Close the technique's generator: its `finally` blocks run now.
+        """Close the technique's generator: its `finally` blocks run now. Names that it claimed are free again.
 
         Raises:
             BaseException: whatever they raise.
         """
+        self._making.release()
         generator, self._generator = self._generator, None
         if generator is not None:
             generator.close()  # type: ignore[attr-defined]  # @technique takes generator functions only

@@ -9,7 +9,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from convscope_sdk.isolation import ModeGuard, NetworkGuard
@@ -22,10 +23,13 @@ from convscope_server.engine.messages import (
     DescribeImageSet,
     DescribeModel,
     Hello,
+    ListModels,
     LoadModel,
     Models,
+    Offers,
     Ping,
     Pong,
+    Reply,
     Report,
     RunSpec,
     Shutdown,
@@ -40,6 +44,7 @@ from convscope_server.worker.borrowed import BorrowedModels
 from convscope_server.worker.encoder import encoder_for
 from convscope_server.worker.faults import broken, fault, leak, litter, spoils_device
 from convscope_server.worker.job import Job
+from convscope_server.worker.making import Making
 from convscope_server.worker.memory import Memory, default_run_memory
 from convscope_server.worker.recorder import Recorder
 from convscope_server.worker.watchdog import Watchdog
@@ -84,6 +89,7 @@ class Worker:
         limit = workshop.options.max_run_memory_bytes or default_run_memory(device)
         self._watchdog = Watchdog(send, Memory(device), limit)
         self._mark = mark
+        self._clerk = ThreadPoolExecutor(1, "convscope-clerk")
         self._random_owner: Job | None = None
         self._loaded: tuple[object, ...] = ()
 
@@ -92,9 +98,16 @@ class Worker:
         return self._shop.hello(os.getpid())
 
     def post(self, command: Command) -> None:
-        """Take a command, from any thread. A cancel is seen before the next step; a ping is answered at once."""
+        """Take a command, from any thread.
+
+        A cancel is seen before the next step; a ping and a wish for the models are answered whatever the step does.
+        """
         if isinstance(command, Ping):
             self._send(Pong())
+            return
+        if isinstance(command, ListModels):
+            with suppress(RuntimeError):  # the worker has ended
+                self._clerk.submit(self._list, command.request)
             return
         if isinstance(command, Cancel):
             with self._lock:
@@ -122,6 +135,7 @@ class Worker:
             for job in list(self._jobs.values()):
                 self._close(job)
             self._encoder.shutdown(wait=True)
+            self._clerk.shutdown(wait=True)
 
     def _take_commands(self, *, wait: bool) -> bool:
         """Carry out what lies in the inbox, waiting while there is nothing else to do; False to stop."""
@@ -152,7 +166,8 @@ class Worker:
             recorder.end(Failed(refusal.error))
             return
         author = Author(spec.technique, loaded.package, loaded.version)
-        job = Job(spec, loaded, author, recorder, max_image_pixels=self._shop.options.max_image_pixels)
+        making = Making(self._shop.shelf, spec, self._offer)
+        job = Job(spec, loaded, author, recorder, making, max_image_pixels=self._shop.options.max_image_pixels)
         with self._lock:
             self._jobs[spec.id] = job
 
@@ -338,6 +353,13 @@ class Worker:
         if loaded != self._loaded:
             self._loaded = loaded
             self._send(Models(loaded))
+
+    def _offer(self) -> None:
+        self._send(Offers(tuple(self._shop.registry.entries())))
+
+    def _list(self, request: int) -> None:
+        self._offer()
+        self._send(Reply(request, done=True))
 
     def _stall_seconds(self, job: Job) -> float:
         limit = self._shop.options.stall_seconds or job.stall_seconds

@@ -19,6 +19,7 @@ from convscope_server.engine.messages import Hello, ImageSetInfo, PluginInfo, Te
 from convscope_server.images.uploaded import UploadedSets
 from convscope_server.models.cache import ModelCache, default_budget
 from convscope_server.models.registry import ModelRegistry, builtin_sources
+from convscope_server.models.shelf import Shelf
 from convscope_server.worker.torchvision_sets import TorchvisionSets
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Workshop:
         device: The device.
         options: How it was set up.
         techniques: What can run here, by id.
+        registry: Every model that can be asked for.
+        shelf: Where models that runs train are put.
         cache: The models on the device.
         image_sets: What runs can look at, and where indexes are kept.
     """
@@ -59,10 +62,12 @@ class Workshop:
         self._plugins = _load_plugins(options, techniques)
         self.techniques: Mapping[str, Loaded] = self._plugins.techniques
         models_dir = Path(options.models_dir) if options.models_dir else None
-        sources = [*builtin_sources(models_dir, allow_code=options.allow_code), *self._plugins.sources]
-        self.registry = ModelRegistry(sources)
         self.image_sets = _image_sets(options, self._plugins)
         self._uploaded = UploadedSets(options.content_url)
+        architectures = self._plugins.architectures
+        own = builtin_sources(models_dir, allow_code=options.allow_code, architectures=architectures)
+        self.registry = ModelRegistry([*own, *self._plugins.sources])
+        self.shelf = Shelf(models_dir, architectures=architectures, listed=self.registry.entries)
         self._budget = options.model_budget_bytes or default_budget(str(self.device))
         self.cache = ModelCache(self.registry, str(self.device), self._budget)
 

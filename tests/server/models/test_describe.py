@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import torch
 from torch import nn
@@ -53,3 +55,12 @@ def test_layers_come_in_order_with_shapes_and_receptive_fields() -> None:
 def test_it_survives_the_pipe() -> None:
     _, told = detail()
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=ModelDetail) == told
+
+
+def test_a_generator_is_told_with_the_layers_that_can_be_watched() -> None:
+    def told(**fields: Any) -> ModelDetail:
+        spec = ModelSpec("decoder", "test", lambda: nn.Linear(4, 12), kind="generator", **fields)
+        return describe(Network(spec.build(), spec), ModelInfo("decoder", "generator", "test"))
+
+    assert [layer.output_shape for layer in told(code_shape=(4,)).layers] in ([], [(12,)])
+    assert (told().layers, told().aliases, told().parameters) == ((), {}, 60)

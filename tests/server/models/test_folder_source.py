@@ -302,7 +302,7 @@ def test_no_name_raises_or_finds_what_is_not_listed(name: str) -> None:
 @pytest.mark.parametrize(
     ("line", "field", "text"),
     [
-        ("sdt = [1, 1, 1]", "model.toml.sdt", "no such key; there are architecture, weights"),
+        ("sdt = [1, 1, 1]", "model.toml.sdt", "no such key; there are architecture, arguments"),
         ("input_size = 3", "model.toml.input_size", "greater than or equal to 16, not 3"),
         ("std = [1, 1, 0]", "model.toml.std.2", "greater than 0"),
         ("mean = [nan, 0, 0]", "model.toml.mean.0", "finite"),

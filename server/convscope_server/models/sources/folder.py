@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convscope_sdk.errors import TechniqueError
-from convscope_sdk.models import ModelEntry, ModelSource, ModelSpec
+from convscope_sdk.models import Architecture, ModelEntry, ModelSource, ModelSpec
 from convscope_server.models.errors import ModelBroken
-from convscope_server.models.seeding import seeded
 from convscope_server.models.sources import timm, torchvision
+from convscope_server.models.sources.building import architecture_of, build_module
 from convscope_server.models.sources.labels import read_labels
 from convscope_server.models.sources.manifest import FILE_NAME, Manifest, inside
 from convscope_server.models.sources.reference import RANDOM
-from convscope_server.models.sources.state_dict import load_state_dict, read_state_dict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,20 +28,24 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 class FolderSource:
     """Offers every model of a directory under the name of its folder.
 
-    A broken model is listed with its reason and refused when asked for; the others work. Files are read anew at
-    each load, so a model can be mended while the server runs.
+    A broken model is listed with its reason and refused when asked for; the others work. The directory is read anew
+    at each question, so models can be added, mended and removed while the server runs.
 
     Args:
         directory: MODELS_DIR. A folder in it may be a link; what a folder holds may not lead out of it.
         allow_code: Whether a model.toml may name a Python callable, `module:callable`. The module is
             `module.py` in the model's folder, or one that is installed.
+        architectures: What "convscope:ID" may name.
     """
 
     name = "folder"
 
-    def __init__(self, directory: Path, *, allow_code: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, allow_code: bool = False, architectures: Mapping[str, Architecture] | None = None
+    ) -> None:
         self._directory = directory
         self._allow_code = allow_code
+        self._architectures = architectures or {}
 
     def entries(self) -> Iterable[ModelEntry]:
         """One for each folder with a model.toml; nothing but that file is read."""
@@ -92,17 +91,19 @@ class FolderSource:
                 f"trust it with allow_code = true, or use timm:NAME or torchvision:NAME",
                 reason="CODE_NOT_ALLOWED",
             )
+        if manifest.library == "convscope":
+            architecture_of(manifest, self._architectures)
         return manifest
 
     def _spec(self, name: str, folder: Path, manifest: Manifest, labels: tuple[str, ...]) -> ModelSpec:
         def build() -> nn.Module:
             try:
-                return _build(name, folder, manifest, labels)
+                return build_module(name, folder, manifest, len(labels), self._architectures)
             except TechniqueError as error:
                 raise _about(name, error) from error
 
         given = manifest.model_dump(
-            include={"input_size", "mean", "std", "interpolation", "crop_fraction"}, exclude_none=True
+            include={"input_size", "mean", "std", "interpolation", "crop_fraction", "code_shape"}, exclude_none=True
         )
         return replace(
             _pretraining(manifest),
@@ -112,6 +113,7 @@ class FolderSource:
             kind=manifest.kind,
             description=_description(manifest),
             random_weights=False,
+            version=_version(folder, manifest),
             **given | ({"classes": labels} if labels else {}),
         )
 
@@ -132,10 +134,17 @@ def _description(manifest: Manifest) -> str:
     return f"{manifest.architecture} with {manifest.weights or 'its own weights'}"
 
 
+def _version(folder: Path, manifest: Manifest) -> str:
+    """What is another once any file of the model is another."""
+    names = (FILE_NAME, *filter(None, (manifest.weights, manifest.labels)))
+    found = [inside(folder, name).stat() for name in names]
+    return " ".join(f"{s.st_ino}-{s.st_size}-{s.st_mtime_ns}" for s in found)
+
+
 def _pretraining(manifest: Manifest) -> ModelSpec:
     """What the architecture's own library says of preprocessing and labels."""
     libraries: dict[str, ModelSource] = {"timm": timm.TimmSource(), "torchvision": torchvision.TorchvisionSource()}
-    if manifest.library is None:
+    if manifest.library is None or manifest.library == "convscope":
         return ModelSpec(name="", source="", build=_never, classes=())
     found = libraries[manifest.library].spec(f"{manifest.architecture}?weights={RANDOM}")
     assert found is not None  # the prefix is its own
@@ -144,55 +153,3 @@ def _pretraining(manifest: Manifest) -> ModelSpec:
 
 def _never() -> nn.Module:
     raise AssertionError("a template, replaced before anyone builds it")
-
-
-def _build(name: str, folder: Path, manifest: Manifest, labels: tuple[str, ...]) -> nn.Module:
-    architecture = manifest.architecture
-    if manifest.library is None:
-        module = _from_code(name, folder, architecture)
-    else:
-        untrained = timm.untrained if manifest.library == "timm" else torchvision.untrained
-        module = untrained(architecture.partition(":")[2], len(labels) or None)
-    if manifest.weights:
-        state = read_state_dict(inside(folder, manifest.weights))
-        load_state_dict(module, state, file=manifest.weights, architecture=architecture)
-    return module
-
-
-def _from_code(name: str, folder: Path, architecture: str) -> nn.Module:
-    from torch import nn
-
-    module_name, _, callable_name = architecture.partition(":")
-    try:
-        with seeded(name):
-            made = _callable(name, folder, module_name, callable_name)()
-    except TechniqueError:
-        raise
-    except Exception as error:  # the bug of whoever wrote the model's code
-        raise ModelBroken(f"{architecture} failed with {type(error).__name__}: {error}"[:400]) from error
-    if not isinstance(made, nn.Module):
-        raise ModelBroken(f"{architecture} gave {type(made).__name__}, not a torch.nn.Module")
-    return made
-
-
-def _callable(name: str, folder: Path, module_name: str, callable_name: str) -> Callable[[], Any]:
-    beside = folder / f"{module_name}.py"
-    module = _import_file(name, inside(folder, beside.name)) if beside.exists() else _import(module_name)
-    found: Callable[[], Any] = getattr(module, callable_name)
-    return found
-
-
-def _import(module_name: str) -> ModuleType:
-    return importlib.import_module(module_name)
-
-
-def _import_file(name: str, file: Path) -> ModuleType:
-    """The module in a file, under a name of its own: two models may both have a net.py."""
-    unique = f"convscope_model_{name.replace('.', '_').replace('-', '_')}_{file.stem}"
-    spec = importlib.util.spec_from_file_location(unique, file)
-    assert spec is not None  # it is a .py file
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[unique] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module

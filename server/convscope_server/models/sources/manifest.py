@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from convscope_sdk.errors import FieldViolation
-from convscope_sdk.models import Interpolation, ModelKind
+from convscope_sdk.models import Argument, Interpolation, ModelKind
 from convscope_server.models.errors import ModelBroken
 from convscope_server.models.sources.state_dict import FORMATS
 
@@ -21,6 +21,8 @@ _LARGEST = 64 * 1024
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Fact = str | bool | int | float
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", max_length=100)]
 
 
 class Manifest(BaseModel):
@@ -29,8 +31,11 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     architecture: str = Field(
-        pattern=r"^(timm:[\w.-]+|torchvision:\w+|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)$",
-        description="timm:NAME, torchvision:NAME, or module:callable, which is called without arguments.",
+        pattern=r"^(timm:[\w.-]+|torchvision:\w+|convscope:[\w.]+|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)$",
+        description="timm:NAME, torchvision:NAME, convscope:NAME, or module:callable, called without arguments.",
+    )
+    arguments: dict[_Word, Argument] = Field(
+        default_factory=dict, max_length=32, description="What a convscope: architecture is built with."
     )
     weights: str | None = Field(None, description="State dict beside the model.toml: .safetensors or .pth.")
     labels: str | None = Field(None, description="Text file beside the model.toml, one label a line, by index.")
@@ -42,22 +47,30 @@ class Manifest(BaseModel):
         None, gt=0, le=1, description="Part of the resized shorter edge that the centre crop keeps."
     )
     kind: ModelKind = Field("classifier", description="What the model does.")
+    code_shape: tuple[int, ...] = Field((), max_length=3, description="Shape of what a generator takes.")
     description: str = Field("", max_length=300, description="One line for the catalog.")
+    facts: dict[_Word, _Fact] = Field(
+        default_factory=dict, max_length=64, description="What else is known of its making; kept, not used."
+    )
 
     @property
-    def library(self) -> Literal["timm", "torchvision"] | None:
+    def library(self) -> Literal["timm", "torchvision", "convscope"] | None:
         """Whose architecture it is; None for a callable."""
         match self.architecture.partition(":")[0]:
             case "timm":
                 return "timm"
             case "torchvision":
                 return "torchvision"
+            case "convscope":
+                return "convscope"
         return None
 
     @model_validator(mode="after")
     def _weights_given(self) -> Self:
         if self.weights is None and self.library:
             raise ValueError(f"weights: name the file with the state dict of {self.architecture}")
+        if self.arguments and self.library != "convscope":
+            raise ValueError(f"arguments: {self.architecture} takes none; a convscope: architecture does")
         if self.weights is not None and Path(self.weights).suffix not in FORMATS:
             raise ValueError(
                 f"weights: {self.weights!r} is neither .safetensors nor .pth; other formats may run code when they "
