@@ -73,6 +73,15 @@ class RandomState:
         np.random.set_state(self._numpy)  # noqa: NPY002 - plugins use the global one
         random.setstate(self._python)
 
+    def is_present(self) -> bool:
+        """Whether the present states are these."""
+        now = RandomState(self._device)
+        if not torch.equal(self._torch, now._torch) or self._python != now._python:
+            return False
+        if self._cuda is not None and now._cuda is not None and not torch.equal(self._cuda, now._cuda):
+            return False
+        return all(np.array_equal(was, is_) for was, is_ in zip(self._numpy, now._numpy, strict=True))
+
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
         """Within it these states are the present ones; afterwards they are where the block left them."""

@@ -50,6 +50,9 @@ def fooling_image(run: Run[FoolingImageParams]) -> Iterator[Event]:
     verdict, steps = yield from _climbed(run, case)
     if verdict.fooled and not case.already:
         verdict = yield from _shortened(run, case, verdict)
+    if not case.already:
+        total = run.params.steps + run.params.halvings
+        yield Progress(total, total)
     yield from results(case, verdict, run.params.magnify)
     yield Scores({"steps": float(steps)})
 

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from convscope.cli import demo, exits, listing, run, runs, serve
+from convscope.cli import check, demo, exits, listing, run, runs, serve
 from convscope.errors import ConvscopeError
 
 __all__ = ["build"]
@@ -51,6 +51,7 @@ def build() -> typer.Typer:
         listing.models,
         listing.layers,
         listing.plugins,
+        check.check,
         demo.demo,
     )
     for command in commands:

@@ -1,0 +1,80 @@
+"""Each check finds what it is for, and finds nothing where nothing is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convscope_sdk.conformance import CHECKS, Subject, conformance, name_of, reason_of, run_checks, run_one
+from convscope_sdk.conformance.networks import CLASSIFIERS
+from convscope_sdk.errors import UnknownName
+from convscope_sdk.technique import Technique
+from support.bad_techniques import BAD, good
+
+NAMED = {name_of(check): check for check in CHECKS}
+CASES = [(name, make()) for name, made in BAD.items() for make in made]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAD_PLACE", str(tmp_path))
+
+
+def test_a_good_technique_passes_every_check() -> None:
+    outcomes = list(run_checks(Subject(good), CHECKS))
+    assert [(o.check, o.detail) for o in outcomes if o.state != "passed"] == []
+
+
+def test_there_is_a_bad_technique_for_every_check() -> None:
+    assert BAD.keys() == NAMED.keys()
+
+
+@pytest.mark.parametrize(("check", "bad"), CASES, ids=lambda value: getattr(value, "id", value))
+def test_a_check_fails_on_a_technique_that_breaks_its_rule(check: str, bad: Technique[object]) -> None:
+    outcome = run_one(NAMED[check], Subject(bad))
+    assert outcome.state == "failed"
+    assert not outcome.ok
+    assert "Error:" not in outcome.detail.split(";")[0] or check in {
+        "check_survives_odd_pictures",
+        "check_needs_are_honest",
+        "check_runs_with_defaults",
+    }
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+def test_a_check_says_in_one_paragraph_why_it_is_made(check: object) -> None:
+    reason = reason_of(check)  # type: ignore[arg-type]  # a function
+    assert reason.endswith(".")
+    assert 40 < len(reason) < 250
+
+
+def test_an_expected_failure_is_reported_with_its_reason() -> None:
+    name = "check_progress_is_monotone"
+    (outcome,) = run_checks(Subject(BAD[name][0]()), [NAMED[name]], {name: "known since Monday"})
+    assert (outcome.state, outcome.ok) == ("expected", True)
+    assert outcome.detail.startswith("known since Monday (")
+
+
+def test_an_expected_failure_that_does_not_come_is_a_failure() -> None:
+    name = "check_progress_is_monotone"
+    (outcome,) = run_checks(Subject(good), [NAMED[name]], {name: "known since Monday"})
+    assert outcome.state == "failed"
+    assert "take the expectation away" in outcome.detail
+
+
+def test_an_expectation_of_no_check_is_refused_with_near_names() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'check_same_seed_same_pixels'"):
+        list(run_checks(Subject(good), CHECKS, {"check_same_seed_same_pixel": "?"}))
+    with pytest.raises(UnknownName, match="did you mean 'check_same_seed_same_pixels'"):
+        conformance(good, expected_failures={"check_same_seed_same_pixel": "?"})
+
+
+def test_every_network_of_the_kit_is_seeded_and_new_each_time() -> None:
+    for make in CLASSIFIERS.values():
+        one, other = make(), make()
+        assert one.module is not other.module
+        assert one.digest == other.digest
+
+
+test_conformance_of_a_good_technique = conformance(good)
