@@ -129,6 +129,7 @@ def _averaged(run: Run[SegmentationParams], target: Target) -> Generator[Event, 
 
 def _cut(run: Run[SegmentationParams], foreground: Bools, background: Bools) -> Generator[Event, None, list[Cut]]:
     params, done = run.params, passes(run.image, run.params)
+    total = done + params.steps + 1
     picture = run.image[0].permute(1, 2, 0).cpu().double().numpy() * 255
     cuts: list[Cut] = []
     for cut in grab_cut(
@@ -141,8 +142,10 @@ def _cut(run: Run[SegmentationParams], foreground: Bools, background: Bools) -> 
         fixed=params.seeds == "fixed",
     ):
         cuts.append(cut)
-        yield Progress(done + len(cuts), done + params.steps + 1, _row(len(cuts) - 1, cut))
+        yield Progress(done + len(cuts), total, _row(len(cuts) - 1, cut))
         yield Preview(outlined(run.image, cut.labels), caption=f"cut {len(cuts)}, energy {cut.energy:.6g}")
+    if len(cuts) <= params.steps:  # nothing changes any more
+        yield Progress(total, total)
     return cuts
 
 
