@@ -22,6 +22,7 @@ from convscope_techniques.attribution.rise import rise as _rise
 from convscope_techniques.attribution.saliency import saliency as _saliency
 from convscope_techniques.attribution.score_cam import score_cam as _score_cam
 from convscope_techniques.attribution.smoothgrad import smoothgrad as _smoothgrad
+from convscope_techniques.embedding.embedding import embedding as _embedding
 from convscope_techniques.segmentation.segmentation import segmentation as _segmentation
 from convscope_techniques.synthesis.class_visualization import class_visualization as _class_visualization
 from convscope_techniques.synthesis.deepdream import deepdream as _deepdream
@@ -69,6 +70,7 @@ def convscope_techniques() -> Iterable[Technique[Any]]:
         _fgsm,
         _fooling_image,
         _pgd,
+        _embedding,
         _texture_synthesis,
         _image_quilting,
         _neural_texture,

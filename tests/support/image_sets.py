@@ -13,11 +13,12 @@ from convscope_sdk.events import Event
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.image_sets.image_set import ImageSet
 from convscope_sdk.image_sets.index import Index
+from convscope_sdk.image_sets.spec import CLASS, ImageSetEntry, ImageSetSpec
 from convscope_sdk.image_sets.store import IndexStore
 from convscope_sdk.network import Network
 from support.zoo import tiny
 
-__all__ = ["CLASSES", "drained", "folder_of", "image_set_of", "noise"]
+__all__ = ["CLASSES", "drained", "few_pictures", "folder_of", "image_set_of", "noise"]
 
 CLASSES = ("blue", "green", "red")
 
@@ -37,6 +38,24 @@ def folder_of(directory: Path, count: int = 12, *, start: int = 0) -> Path:
         size = (40, 36) if number % 2 else (33, 64)
         noise(number, size=size, tint=2 - number % 3).save(file, compress_level=1)
     return directory
+
+
+def few_pictures() -> ImageSets:
+    """A catalog with the one set "few": six small pictures of three classes, in memory."""
+    labels = [CLASSES[number % 3] for number in range(6)]
+    names = [f"{label}/{number}" for number, label in enumerate(labels)]
+    spec = ImageSetSpec("few", "tests", names, lambda number: noise(number, tint=number % 3), labels={CLASS: labels})
+
+    class Few:
+        name = "tests"
+
+        def entries(self) -> Iterator[ImageSetEntry]:
+            yield ImageSetEntry("few")
+
+        def spec(self, name: str) -> ImageSetSpec | None:
+            return spec if name == "few" else None
+
+    return ImageSets(sources=[Few()])
 
 
 def image_set_of(folder: Path, store: IndexStore, network: Network | None = None, **options: Any) -> ImageSet:

@@ -15,6 +15,7 @@ from convscope_sdk.network import Network
 from convscope_sdk.technique import Technique
 from convscope_techniques import convscope_techniques
 from support.collected import Collected
+from support.image_sets import few_pictures
 from support.painters import inverter
 from support.zoo import RANDOM, efficientnet, random_network, tiny
 
@@ -38,8 +39,10 @@ QUICK: dict[str, dict[str, Any]] = {
     "image_quilting": {"window": 12},
     "neural_texture": {"steps": 2},
     "style_transfer": {"steps": 2},
+    "embedding": {"image_set": "few", "steps": 250, "size": 64},
 }
 MODELS = {"painter": inverter()}
+FEW = few_pictures()
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 NETWORKS: dict[str, Callable[[], Network]] = {
     "efficientnet_lite0": efficientnet,
@@ -52,7 +55,8 @@ def _collect(technique: Technique[Any], network: Network, **params: Any) -> Coll
     sized = {"fit": "keep", "size": 96, **params} if image is not None else {}
     params = {**sized, **QUICK.get(technique.id, {})}
     extras = _extras(technique)
-    return Collected(technique.run(network, image, extra_images=extras, seed=3, models=MODELS, **params))
+    more: dict[str, Any] = {"models": MODELS, "image_sets": FEW}
+    return Collected(technique.run(network, image, extra_images=extras, seed=3, **more, **params))
 
 
 def _extras(technique: Technique[Any]) -> dict[str, Any]:
@@ -131,7 +135,8 @@ def test_closing_a_run_early_leaves_the_network_as_it_was(technique: str, closed
     image = PICTURE if "image" in TECHNIQUES[technique].needs else None
     extras = _extras(TECHNIQUES[technique])
     params = QUICK.get(technique, {})
-    stream = TECHNIQUES[technique].run(network, image, extra_images=extras, models=MODELS, **params)
+    more: dict[str, Any] = {"models": MODELS, "image_sets": FEW}
+    stream = TECHNIQUES[technique].run(network, image, extra_images=extras, **more, **params)
     for _ in range(closed_after):
         next(stream)
         assert _state(network) == before

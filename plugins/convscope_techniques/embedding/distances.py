@@ -1,0 +1,129 @@
+"""Distances between features, and who is nearest, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Metric", "Nearest", "compared", "nearest", "neighbors_in", "unit_rows"]
+
+Metric = Literal["l2", "cosine"]
+Floats = NDArray[np.floating[Any]]
+Rows = NDArray[np.intp]
+
+_QUERIES = 256
+_ROWS = 8192
+_NEARLY_SAME = 1e-6  # of the squared lengths: below, the difference of large numbers is noise
+_PAIRS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The k nearest of each query, nearest first, of equal ones the smaller index first.
+
+    Attributes:
+        indices: (Q, k).
+        distances: (Q, k) L2, or one minus the cosine.
+    """
+
+    indices: Rows
+    distances: NDArray[np.float64]
+
+
+def nearest(
+    queries: Floats, features: Floats, k: int, metric: Metric = "l2", *, but: NDArray[np.integer[Any]] | None = None
+) -> Nearest:
+    """The k rows of `features` (N, C) nearest to each row of `queries` (Q, C), by comparison with every one.
+
+    Single precision finds everyone who may be among them, double precision says who is. `features` may be larger
+    than memory.
+
+    Args:
+        queries: (Q, C).
+        features: (N, C).
+        k: At most N, or N - 1 with `but`.
+        metric: L2, or cosine; nothing but zeros has cosine 0 with everything else.
+        but: (Q,) a row that is not looked at for each query: itself.
+    """
+    indices, distances = [], []
+    for start in range(0, len(queries), _QUERIES):
+        asked = queries[start : start + _QUERIES]
+        rough, slack = _rough(asked, features, metric)
+        if but is not None:
+            rough[np.arange(len(asked)), but[start : start + _QUERIES]] = np.inf
+        limits = np.partition(rough, k - 1, axis=1)[:, k - 1] + slack
+        for query, values, limit in zip(asked, rough, limits, strict=True):
+            rows = np.flatnonzero(values <= limit)
+            exact = compared(query[None], features[rows], metric)[0]
+            order = np.argsort(exact, kind="stable")[:k]
+            indices.append(rows[order])
+            distances.append(exact[order])
+    return Nearest(np.stack(indices), np.stack(distances))
+
+
+def neighbors_in(points: Floats, k: int, metric: Metric = "l2", *, of: Rows | None = None) -> Rows:
+    """(Q, k) the nearest other rows of each row, or of the rows `of`; nearest first, ties by index."""
+    rows = np.arange(len(points)) if of is None else of
+    return nearest(points[rows], points, k, metric, but=rows).indices
+
+
+def compared(queries: Floats, features: Floats, metric: Metric = "l2") -> NDArray[np.float64]:
+    """(Q, N) distances in double precision; those of the same pictures are exactly 0."""
+    a, b = queries.astype(np.float64), features.astype(np.float64)
+    if metric == "cosine":
+        a, b = unit_rows(a), unit_rows(b)
+    lengths = (a * a).sum(1)[:, None] + (b * b).sum(1)[None]
+    squared = lengths - 2 * (a @ b.T)
+    rows, columns = np.nonzero(squared <= _NEARLY_SAME * lengths)
+    for start in range(0, len(rows), _PAIRS):
+        i, j = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
+        squared[i, j] = ((a[i] - b[j]) ** 2).sum(1)
+    if metric == "cosine":
+        half: NDArray[np.float64] = (squared + _lacking((a * a).sum(1), (b * b).sum(1))) / 2
+        return half
+    roots: NDArray[np.float64] = np.sqrt(squared)
+    return roots
+
+
+def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of length 1; rows of nothing but zeros stay."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    found: NDArray[np.float64] = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return found
+
+
+def _rough(queries: Floats, features: Floats, metric: Metric) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(Q, N) squared distances in single precision, and (Q,) twice the most that they can be wrong."""
+    asked = _single(queries, metric)
+    own = (asked * asked).sum(1)
+    found = np.empty((len(asked), len(features)), np.float32)
+    longest = np.float32(0)
+    for start, block in _blocks(features, metric):
+        lengths = (block * block).sum(1)
+        found[:, start : start + len(block)] = own[:, None] + lengths[None] - 2 * (asked @ block.T)
+        if metric == "cosine":
+            found[:, start : start + len(block)] += _lacking(own, lengths)
+        longest = max(longest, lengths.max())
+    error = (queries.shape[1] + 4) * np.finfo(np.float32).eps * (np.sqrt(own) + np.sqrt(longest)) ** 2
+    return found, 2 * error
+
+
+def _lacking(own: Floats, lengths: Floats) -> NDArray[np.bool_]:
+    """(Q, N) where one of the two is nothing but zeros: what its squared distance to a row of length 1 lacks of 2."""
+    lacking: NDArray[np.bool_] = (own < 0.5)[:, None] != (lengths < 0.5)[None]  # noqa: PLR2004 - lengths are 0 or 1
+    return lacking
+
+
+def _blocks(features: Floats, metric: Metric) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    for start in range(0, len(features), _ROWS):
+        yield start, _single(features[start : start + _ROWS], metric)
+
+
+def _single(rows: Floats, metric: Metric) -> NDArray[np.float32]:
+    if metric == "cosine":
+        return unit_rows(rows.astype(np.float64)).astype(np.float32)
+    return np.asarray(rows, np.float32)

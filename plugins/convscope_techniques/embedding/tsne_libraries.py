@@ -1,0 +1,74 @@
+"""The t-SNE problems that scikit-learn and openTSNE pose, to be gone through a step at a time.
+
+scikit-learn calls nobody back while it works, so its private objective is called here; a test holds the layout equal
+to that of a call of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope_sdk.errors import NotApplicable
+
+__all__ = ["open_problem", "scikit_divergence", "scikit_problem"]
+
+_ANGLE = 0.5
+
+Floats = NDArray[np.float32]
+
+
+def scikit_problem(features: Floats, *, perplexity: float, seed: int) -> tuple[Any, Floats, np.float64]:
+    """Affinities (a sparse matrix), the layout (N, 2) to begin with, and the step size, all as scikit-learn's."""
+    from sklearn.manifold import TSNE
+
+    class Posed(TSNE):  # type: ignore[misc]  # scikit-learn ships no types
+        """Stops where the descent would begin."""
+
+        def _tsne(
+            self,
+            P: Any,  # noqa: N803 - its names
+            _freedom: int,
+            _count: int,
+            X_embedded: Floats,  # noqa: N803
+            **_: Any,
+        ) -> Floats:
+            self.affinities_ = P
+            self.kl_divergence_, self.n_iter_ = np.nan, 0
+            return X_embedded
+
+    posed = Posed(perplexity=perplexity, random_state=_seed(seed))
+    begin = posed.fit_transform(features)
+    return posed.affinities_, begin, posed.learning_rate_
+
+
+def scikit_divergence(affinities: Any, points: Floats, *, measured: bool) -> tuple[float, Floats]:
+    """The Kullback-Leibler divergence, NaN where it is not to be measured, and its gradient (N, 2); Barnes-Hut."""
+    from sklearn.manifold._t_sne import _kl_divergence_bh
+
+    error, gradient = _kl_divergence_bh(
+        points.ravel(), affinities, 1, len(points), 2, angle=_ANGLE, compute_error=measured, num_threads=1
+    )
+    return float(error), gradient.reshape(points.shape)
+
+
+def open_problem(features: Floats, *, perplexity: float, seed: int) -> Any:
+    """An `openTSNE.TSNEEmbedding` before its first step.
+
+    Raises:
+        NotApplicable: openTSNE is not installed.
+    """
+    try:
+        import openTSNE
+    except ImportError:
+        raise NotApplicable(
+            f"t-SNE of {len(features)} images needs openTSNE: pip install 'convscope[sets]' on the server, or take "
+            "method=pca"
+        ) from None
+    return openTSNE.TSNE(perplexity=perplexity, random_state=_seed(seed), n_jobs=1).prepare_initial(features)
+
+
+def _seed(seed: int) -> int:
+    return seed % 2**32
