@@ -12,9 +12,12 @@ from typing import Any
 
 import grpc
 
+from convscope_server.access.self_signed import self_signed
+from convscope_server.access.set_up import door_of
 from convscope_server.api.health import Health
 from convscope_server.api.server import SERVICES, grpc_server
-from convscope_server.config import Settings
+from convscope_server.api.tls import TlsError, TlsFiles, server_credentials
+from convscope_server.config import Settings, SettingsError
 from convscope_server.engine.engine import Engine
 from convscope_server.engine.local import LocalEngine
 from convscope_server.errors import RequestError
@@ -80,13 +83,13 @@ async def run_server(
     with lock_data_dir(settings.data_dir) as data:
         content = str(data / "content")
         options = worker_options(settings, content_url=content, index_dir=str(data / "index"))
-        stack = Stack.build(
-            settings, engine or LocalEngine(options), database=f"sqlite:///{data / 'runs.db'}", blobs=content
+        stack = _stack(settings, engine or LocalEngine(options), data, content)
+        health = Health(
+            [s.full_name for s in SERVICES.values()], lambda: stack.admission.gate.open and stack.engine.ready
         )
-        health = Health([s.full_name for s in SERVICES.values()], lambda: stack.gate.open and stack.engine.ready)
         await health.update()
-        server = grpc_server(stack.servicers, health, stack.gate, settings)
-        address = _bind(server, settings.host, settings.port)
+        server = grpc_server(stack.servicers, health, stack.admission, settings)
+        address = _bind(server, settings, data)
         with (stop or StopSignals()).listening() as signals:
             await server.start()
             try:
@@ -96,6 +99,14 @@ async def run_server(
             finally:
                 await server.stop(0 if signals.second.is_set() else _FLUSH_SECONDS)
                 await stack.close()
+
+
+def _stack(settings: Settings, engine: Engine, data: Path, content: str) -> Stack:
+    try:
+        door = door_of(settings)
+    except SettingsError as error:
+        raise StartError(str(error)) from None
+    return Stack.build(settings, engine, database=f"sqlite:///{data / 'runs.db'}", blobs=content, door=door)
 
 
 async def _serve(health: Health, signals: StopSignals, ready: Callable[[], None]) -> None:
@@ -127,17 +138,37 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, object]) -> 
                 await each
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+def _bind(server: grpc.aio.Server, settings: Settings, data: Path) -> str:
     """The address that the server listens on."""
+    host, port = settings.host, settings.port
     shown = f"[{host}]" if ":" in host.strip("[]") else host
+    credentials = _credentials(settings, data)
     try:
-        bound = server.add_insecure_port(f"{shown}:{port}")
+        if credentials is None:
+            bound = server.add_insecure_port(f"{shown}:{port}")
+        else:
+            bound = server.add_secure_port(f"{shown}:{port}", credentials)
     except RuntimeError:
         raise StartError(
             f"cannot listen on {shown}:{port}: {_why_not(host, port)}. Choose another port with --port "
             "(0 takes a free one), or stop what uses it"
         ) from None
     return f"{shown}:{bound}"
+
+
+def _credentials(settings: Settings, data: Path) -> grpc.ServerCredentials | None:
+    """The port's TLS, or None for none."""
+    certificate, key = settings.tls_cert, settings.tls_key
+    if settings.tls_self_signed:
+        made = self_signed(data / "tls", [settings.host, *settings.tls_names])
+        _log.info("clients connect with ca=%s; copy that file to them", made.ca)
+        certificate, key = made.certificate, made.key
+    if certificate is None or key is None:
+        return None
+    try:
+        return server_credentials(TlsFiles(certificate, key, settings.tls_client_ca))
+    except TlsError as error:
+        raise StartError(str(error)) from None
 
 
 def _why_not(host: str, port: int) -> str:

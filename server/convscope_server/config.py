@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from convscope_sdk.errors import near_names
@@ -26,6 +27,7 @@ from convscope_sdk.errors import near_names
 __all__ = ["Settings", "SettingsError"]
 
 _ENV = "CONVSCOPE_"
+_SAID_TWICE = 2
 # What the client reads from the same prefix, and what Kubernetes sets for a service called "convscope".
 _NOT_OURS = re.compile(r"SERVER|TOKEN|CA|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP)(_.+)?)")
 # Flags that have a shorter name than their setting.
@@ -61,7 +63,24 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    insecure: bool = Field(default=False, description="Serve other machines without TLS and without tokens.")
+    insecure: int = Field(
+        default=0, ge=0, le=2, description="2 serves other machines without TLS or without asking who they are."
+    )
+    tls_cert: Path | None = Field(default=None, description="PEM file of the server's certificate.")
+    tls_key: Path | None = Field(default=None, description="PEM file of its private key.")
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file of the authorities that sign clients' certificates; each client needs one."
+    )
+    tls_self_signed: bool = Field(default=False, description="Make a certificate in the data directory, and renew it.")
+    tls_names: _Words = Field(default=(), description="Names and addresses for that certificate besides the machine's.")
+    tokens_file: Path | None = Field(default=None, description="Tokens of principals, as hashes.")
+    oidc_issuer: str = Field(default="", description="Issuer whose JSON Web Tokens let in: an https URL.")
+    oidc_audience: str = Field(default="convscope", min_length=1, description="What their `aud` must hold.")
+    oidc_jwks_file: Path | None = Field(default=None, description="The issuer's public keys; asked of it where absent.")
+    oidc_name_claim: str = Field(default="sub", min_length=1, description="Claim that names the principal.")
+    oidc_admin_claim: str = Field(default="roles", min_length=1, description="Claim, a list, that can make an admin.")
+    oidc_admin_value: str = Field(default="convscope-admin", min_length=1, description="The word in it that does.")
+    admins: _Words = Field(default=(), description="Principals who are admins, however they are let in.")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8470, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data_dir: Path = Field(
@@ -117,18 +136,54 @@ class Settings(BaseModel):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level to log.")
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether the port speaks TLS."""
+        return self.tls_self_signed or self.tls_cert is not None
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether callers have to show who they are."""
+        return self.tokens_file is not None or bool(self.oidc_issuer) or self.tls_client_ca is not None
+
     @field_validator("host")
     @classmethod
-    def _loopback_unless_insecure(cls, host: str, info: ValidationInfo) -> str:
-        if info.data.get("insecure") or _is_loopback(host):
+    def _loopback_unless_secured(cls, host: str, info: ValidationInfo) -> str:
+        given = info.data
+        tls = given.get("tls_self_signed") or given.get("tls_cert")
+        asks = given.get("tokens_file") or given.get("oidc_issuer") or given.get("tls_client_ca")
+        if _is_loopback(host) or (tls and asks) or given.get("insecure", 0) >= _SAID_TWICE:
             return host
+        lacks = " and ".join(word for word, there in (("TLS", tls), ("a check of who asks", asks)) if not there)
         raise ValueError(
-            f"{host} can be reached from other machines, and this version has neither TLS nor tokens: anyone could "
-            "run anything. Stay on 127.0.0.1 and come in through `ssh -L 8470:localhost:8470 THIS_MACHINE`, or pass "
-            "--insecure on a network that you trust"
+            f"{host} can be reached from other machines, and {lacks} would be missing. Add --tls-self-signed (or "
+            "--tls-cert and --tls-key) and --tokens-file (`convscope token create NAME` makes one); or stay on "
+            "127.0.0.1 and come in through `ssh -L 8470:localhost:8470 THIS_MACHINE`; or, on a network where everyone "
+            "may run anything, say --insecure --insecure"
         )
 
-    @field_validator("data_dir", "image_sets_dir", "models_dir")
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: the certificate, and its private key")
+        if self.tls_self_signed and self.tls_cert is not None:
+            raise ValueError("tls_self_signed makes a certificate, and tls_cert names one: choose")
+        if self.tls_client_ca is not None and not self.has_tls:
+            raise ValueError("tls_client_ca checks clients' certificates, which takes tls_cert or tls_self_signed")
+        if self.oidc_jwks_file is not None and not self.oidc_issuer:
+            raise ValueError("oidc_jwks_file needs oidc_issuer: what the tokens' `iss` must be")
+        return self
+
+    @field_validator(
+        "data_dir",
+        "image_sets_dir",
+        "models_dir",
+        "tls_cert",
+        "tls_key",
+        "tls_client_ca",
+        "tokens_file",
+        "oidc_jwks_file",
+    )
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -201,7 +256,7 @@ def _from_flags(flags: Mapping[str, Any]) -> _Found:
 
 def _problems(error: ValidationError, sources: Mapping[str, str], cls: type[Settings]) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_context=False):
-        key = str(problem["loc"][0])
+        key = str(problem["loc"][0]) if problem["loc"] else "settings"
         source = sources.get(key, key)
         if problem["type"] == "extra_forbidden":
             near = near_names(key, cls.model_fields)

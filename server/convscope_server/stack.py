@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convscope_server.api.server import Gate, Servicers
+from convscope_server.access.door import Door
+from convscope_server.api.admission import Admission, Gate
+from convscope_server.api.server import Servicers
 from convscope_server.config import Settings
 from convscope_server.engine.engine import Engine
 from convscope_server.engine.options import WorkerOptions
@@ -22,10 +24,10 @@ class Stack:
     engine: Engine
     runs: RunService
     servicers: Servicers
-    gate: Gate
+    admission: Admission
 
     @classmethod
-    def build(cls, settings: Settings, engine: Engine, *, database: str, blobs: str) -> Stack:
+    def build(cls, settings: Settings, engine: Engine, *, database: str, blobs: str, door: Door | None = None) -> Stack:
         """The stack over a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet."""
         content = ContentStore(blobs, max_bytes=settings.max_upload_bytes)
         limits = RunLimits(
@@ -33,8 +35,11 @@ class Stack:
             max_queued=settings.max_queued,
             drain_grace=settings.drain_grace,
         )
-        runs = RunService(RunStore(database), content, engine, limits)
-        return cls(engine, runs, Servicers.of(runs, content, engine, settings), Gate())
+        store = RunStore(database)
+        runs = RunService(store, content, engine, limits)
+        return cls(
+            engine, runs, Servicers.of(runs, store, content, engine, settings), Admission(Gate(), door or Door())
+        )
 
     async def start(self) -> None:
         """Start the engine, take up earlier runs, and open the gate.
@@ -43,7 +48,7 @@ class Stack:
             RequestError: no worker could be started.
         """
         await self.runs.start()
-        self.gate.open = True
+        self.admission.gate.open = True
 
     async def close(self) -> None:
         """Stop everything now."""

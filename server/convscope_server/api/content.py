@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from convscope.v1 import content_service_pb2 as pb
 from convscope_server.api.fields import check_digest
+from convscope_server.api.holdings import Holdings
 from convscope_server.api.violations import Violations
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
@@ -19,9 +20,10 @@ _MAX_CHUNK = 2**20
 
 @dataclass(slots=True)
 class ContentServicer:
-    """Moves bytes in and out of the content store."""
+    """Moves bytes in and out of the content store; to each principal it shows what is theirs."""
 
     content: ContentStore
+    holdings: Holdings
 
     async def find_missing(self, request: pb.FindMissingRequest) -> pb.FindMissingResponse:
         """Which digests the server does not have."""
@@ -31,7 +33,11 @@ class ContentServicer:
         for index, digest in enumerate(request.digests[:_MAX_DIGESTS]):
             check_digest(digest, f"digests.{index}", violations)
         violations.refuse_any()
-        return pb.FindMissingResponse(digests=await self.content.missing(request.digests))
+        missing = await self.content.missing(request.digests)
+        theirs = await self.holdings.within_reach(request.digests)
+        return pb.FindMissingResponse(
+            digests=[d for d in dict.fromkeys(request.digests) if d in missing or d not in theirs]
+        )
 
     async def upload(self, requests: AsyncIterator[pb.UploadRequest]) -> pb.UploadResponse:
         """One file in chunks; nothing is kept unless all of it arrived and has the digest."""
@@ -42,7 +48,9 @@ class ContentServicer:
             async for request in requests:
                 _check_chunk(request)
                 await upload.write(request.chunk)
-            return pb.UploadResponse(digest=await upload.commit(), size_bytes=upload.size_bytes)
+            digest = await upload.commit()
+            await self.holdings.add(digest)
+            return pb.UploadResponse(digest=digest, size_bytes=upload.size_bytes)
 
     async def download(self, request: pb.DownloadRequest) -> AsyncIterator[pb.DownloadResponse]:
         """One file in chunks from an offset; at least one message, so that its length is always told."""
@@ -50,6 +58,7 @@ class ContentServicer:
         check_digest(request.digest, "digest", violations)
         violations.check(request.offset >= 0, "offset", f"given {request.offset}; allowed: 0 or more")
         violations.refuse_any()
+        await self.holdings.check(request.digest)
         size = await self.content.size(request.digest)
         if request.offset > size:
             raise RequestError.of(

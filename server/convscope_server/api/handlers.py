@@ -13,6 +13,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from convscope_server.access.principal import acting_as
+from convscope_server.api.admission import Admission
 from convscope_server.api.status import DETAILS_KEY, grpc_code, internal_error, message_of, status_of
 from convscope_server.errors import RequestError
 
@@ -28,52 +30,52 @@ def method_name(rpc: str) -> str:
 
 
 def handlers_of(
-    service: ServiceDescriptor, servicer: object, check: Callable[[], None]
+    service: ServiceDescriptor, servicer: object, admission: Admission
 ) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """A handler for each RPC of a service, by name.
 
     Args:
         service: What the wire says.
         servicer: Has an async method for each RPC (`get_run` for GetRun), or an async generator where it streams.
-        check: Called before each call; raises `RequestError` to refuse it.
+        admission: Asked before each call who makes it.
     """
-    return {method.name: _handler(method, servicer, check) for method in service.methods}
+    return {method.name: _handler(method, servicer, admission) for method in service.methods}
 
 
-def _handler(method: MethodDescriptor, servicer: object, check: Callable[[], None]) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: MethodDescriptor, servicer: object, admission: Admission) -> grpc.RpcMethodHandler[Any, Any]:
     behaviour = getattr(servicer, method_name(method.name))
     coders: dict[str, Any] = {
         "request_deserializer": _reading(GetMessageClass(method.input_type).FromString),
         "response_serializer": GetMessageClass(method.output_type).SerializeToString,
     }
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_many(behaviour, method, check), **coders)
-    respond = _one(behaviour, method, check, _read_each if method.client_streaming else _read)
+        return grpc.unary_stream_rpc_method_handler(_many(behaviour, method, admission), **coders)
+    respond = _one(behaviour, method, admission, _read_each if method.client_streaming else _read)
     if method.client_streaming:
         return grpc.stream_unary_rpc_method_handler(respond, **coders)
     return grpc.unary_unary_rpc_method_handler(respond, **coders)
 
 
 def _one(
-    behaviour: Callable[..., Any], method: MethodDescriptor, check: Callable[[], None], read: Callable[[Any], Any]
+    behaviour: Callable[..., Any], method: MethodDescriptor, admission: Admission, read: Callable[[Any], Any]
 ) -> Callable[..., Any]:
     async def respond(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         async with _Answer(context, method.full_name):
-            check()
-            return await behaviour(read(request))
+            with acting_as(await admission.admit(context, method)):
+                return await behaviour(read(request))
 
     return respond
 
 
-def _many(behaviour: Callable[..., Any], method: MethodDescriptor, check: Callable[[], None]) -> Callable[..., Any]:
+def _many(behaviour: Callable[..., Any], method: MethodDescriptor, admission: Admission) -> Callable[..., Any]:
     # A coroutine that writes, not a generator: when the client goes, the cancellation arrives inside the
     # `async with`, and not first when a suspended generator is collected.
     async def respond(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         async with _Answer(context, method.full_name):
-            check()
-            async with aclosing(behaviour(_read(request))) as responses:
-                async for response in responses:
-                    await context.write(response)
+            with acting_as(await admission.admit(context, method)):
+                async with aclosing(behaviour(_read(request))) as responses:
+                    async for response in responses:
+                        await context.write(response)
 
     return respond
 

@@ -17,20 +17,22 @@ from convscope.v1 import (
     model_admin_service_pb2,
     visualization_service_pb2,
 )
+from convscope_server.api.admission import Admission
 from convscope_server.api.catalog import CatalogServicer
 from convscope_server.api.content import ContentServicer
 from convscope_server.api.handlers import handlers_of, method_name
 from convscope_server.api.health import Health
+from convscope_server.api.holdings import Holdings
 from convscope_server.api.model_admin import ModelAdminServicer
 from convscope_server.api.validate import Validator
 from convscope_server.api.visualization import VisualizationServicer
 from convscope_server.config import Settings
 from convscope_server.engine.engine import Engine
-from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
 from convscope_server.runs.service import RunService
+from convscope_server.runs.store import RunStore
 
-__all__ = ["SERVICES", "Gate", "Servicers", "channel_options", "grpc_server"]
+__all__ = ["SERVICES", "Servicers", "channel_options", "grpc_server"]
 
 # gRPC answers a message above its limit by itself, in words that help nobody ("Received message larger than
 # max"). So its limit is higher, and requests above MAX_MESSAGE are refused by the handlers with what to do instead.
@@ -52,15 +54,18 @@ class Servicers:
     by_service: Mapping[str, object]
 
     @classmethod
-    def of(cls, runs: RunService, content: ContentStore, engine: Engine, settings: Settings) -> Servicers:
+    def of(
+        cls, runs: RunService, store: RunStore, content: ContentStore, engine: Engine, settings: Settings
+    ) -> Servicers:
         """The services over what they delegate to."""
-        validator = Validator(engine, content, settings.max_image_pixels)
+        holdings = Holdings(store)
+        validator = Validator(engine, content, holdings, settings.max_image_pixels)
         return cls(
             {
                 "VisualizationService": VisualizationServicer(runs, validator),
                 "CatalogService": CatalogServicer(engine),
                 "ModelAdminService": ModelAdminServicer(engine),
-                "ContentService": ContentServicer(content),
+                "ContentService": ContentServicer(content, holdings),
             }
         )
 
@@ -77,29 +82,11 @@ class Servicers:
         return behaviour
 
 
-@dataclass(slots=True)
-class Gate:
-    """Closed while the server starts: nothing is answered before earlier runs have been taken up again."""
-
-    open: bool = False
-
-    def check(self) -> None:
-        """Lets a call through, once open.
-
-        Raises:
-            RequestError: UNAVAILABLE, STARTING.
-        """
-        if not self.open:
-            raise RequestError.of(
-                "UNAVAILABLE", "STARTING", "the server is starting; wait until its health is SERVING, then try again"
-            )
-
-
-def grpc_server(servicers: Servicers, health: Health, gate: Gate, settings: Settings) -> grpc.aio.Server:
+def grpc_server(servicers: Servicers, health: Health, admission: Admission, settings: Settings) -> grpc.aio.Server:
     """A server with every service, health and reflection; not yet bound to a port."""
     server = grpc.aio.server(options=channel_options(settings))
     for name, service in SERVICES.items():
-        handlers = handlers_of(service, servicers.by_service[name], gate.check)
+        handlers = handlers_of(service, servicers.by_service[name], admission)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     _add_reflection(server)

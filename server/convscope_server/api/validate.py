@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from convscope.v1 import artifact_pb2, run_pb2
 from convscope_sdk.errors import InvalidImage, near_names
 from convscope_sdk.images import check_header
+from convscope_server.access.principal import acting
 from convscope_server.api import fields
 from convscope_server.api.convert import params_of
+from convscope_server.api.holdings import Holdings
 from convscope_server.api.params import check_params
 from convscope_server.api.violations import Violations
 from convscope_server.engine.engine import Catalog, Engine
@@ -29,11 +31,13 @@ class Validator:
     Attributes:
         engine: Whose catalog counts.
         content: Where pictures are kept.
+        holdings: Whose they are.
         max_image_pixels: Larger pictures are refused before they are decoded.
     """
 
     engine: Engine
     content: ContentStore
+    holdings: Holdings
     max_image_pixels: int = 50_000_000
 
     async def run_request(self, request: run_pb2.VisualizeRequest, *, watched: bool) -> RunRequest:
@@ -68,6 +72,8 @@ class Validator:
             images["image"] = request.image
         pictures = {}
         for path, image in images.items():
+            if not image.encoded:
+                await self.holdings.check(image.digest)
             data = image.encoded or await self.content.get(image.digest)
             try:
                 await asyncio.to_thread(check_header, data, max_pixels=self.max_image_pixels)
@@ -151,4 +157,5 @@ def _stored(request: run_pb2.VisualizeRequest, digests: dict[str, str], *, watch
         on_disconnect=fields.disconnect_of(request.on_disconnect, watched=watched),
         labels=dict(sorted(request.labels.items())),
         max_restarts=request.max_restarts,
+        owner=acting().name,
     )

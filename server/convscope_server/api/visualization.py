@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from convscope.v1 import run_pb2
 from convscope.v1 import visualization_service_pb2 as pb
+from convscope_server.access.principal import acting
 from convscope_server.api import fields
 from convscope_server.api.convert import event_message, run_message
 from convscope_server.api.validate import Validator
@@ -53,6 +56,7 @@ class VisualizationServicer:
             after_sequence=after,
             skip_previews=request.skip_previews,
             every_preview=request.every_preview,
+            owner=acting().scope,
         )
         async with aclosing(watching) as entries:
             async for entry in entries:
@@ -60,13 +64,15 @@ class VisualizationServicer:
 
     async def get_run(self, request: pb.GetRunRequest) -> pb.GetRunResponse:
         """A run as it is now."""
-        return pb.GetRunResponse(run=run_message(await self.runs.get(fields.known_run_id(request.run))))
+        return pb.GetRunResponse(
+            run=run_message(await self.runs.get(fields.known_run_id(request.run), owner=acting().scope))
+        )
 
     async def list_runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
         """A page of runs, newest first; shorter than asked for where it would not fit in one message."""
         violations = Violations()
         size = fields.check_page_size(request.page_size, request.page_token, violations)
-        where = fields.run_filter(request, violations)
+        where = replace(fields.run_filter(request, violations), owner=acting().scope)
         violations.refuse_any()
         while True:
             records, token = await self.runs.list(where, page_size=size, page_token=request.page_token)
@@ -77,12 +83,12 @@ class VisualizationServicer:
 
     async def cancel_run(self, request: pb.CancelRunRequest) -> pb.CancelRunResponse:
         """Ask a run to end at its next step."""
-        record: RunRecord = await self.runs.cancel(fields.known_run_id(request.run))
+        record: RunRecord = await self.runs.cancel(fields.known_run_id(request.run), owner=acting().scope)
         return pb.CancelRunResponse(run=run_message(record))
 
     async def delete_run(self, request: pb.DeleteRunRequest) -> pb.DeleteRunResponse:
         """Forget an ended run."""
-        await self.runs.delete(fields.known_run_id(request.run))
+        await self.runs.delete(fields.known_run_id(request.run), owner=acting().scope)
         return pb.DeleteRunResponse()
 
 

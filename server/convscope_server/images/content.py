@@ -16,7 +16,7 @@ import fsspec
 
 from convscope_server.errors import RequestError
 
-__all__ = ["Blobs", "ContentStore", "Upload", "digest_of"]
+__all__ = ["Blobs", "ContentStore", "Upload", "content_not_found", "digest_of"]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INCOMING = "incoming"
@@ -111,7 +111,7 @@ class ContentStore:
         try:
             return await asyncio.to_thread(action, path)
         except FileNotFoundError:
-            raise _not_found(digest) from None
+            raise content_not_found(digest) from None
 
 
 class Upload:
@@ -280,7 +280,8 @@ def _mismatch(digest: str, actual: str) -> RequestError:
     )
 
 
-def _not_found(digest: str) -> RequestError:
+def content_not_found(digest: str) -> RequestError:
+    """The refusal for a blob that is not here, or that is somebody else's: the two look alike."""
     return RequestError.of(
         "NOT_FOUND",
         "CONTENT_NOT_FOUND",

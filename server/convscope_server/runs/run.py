@@ -33,6 +33,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
         deadline_seconds: Longest time from submission to the end, or None.
         on_disconnect: Whether the run is cancelled once nobody has watched it for the grace period.
         max_restarts: How often it may start again from the beginning when its worker is lost.
+        owner: Name of the principal whose run it is; "" where the server asks nobody who they are.
     """
 
     technique: str
@@ -47,6 +48,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     on_disconnect: Literal["cancel", "detach"] = "detach"
     labels: dict[str, str] = {}
     max_restarts: int = 0
+    owner: str = ""
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -86,12 +88,16 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True):
-    """Which runs to list: those that agree with every field that is set, and have all of the labels."""
+    """Which runs to list: those that agree with every field that is set, and have all of the labels.
+
+    `owner` is set where it is not None; "" are the runs of nobody in particular.
+    """
 
     state: RunState | None = None
     technique: str = ""
     model: str = ""
     labels: dict[str, str] = {}
+    owner: str | None = None
 
 
 def fingerprint(request: RunRequest) -> str:

@@ -17,19 +17,23 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    UniqueConstraint,
     create_engine,
     event,
     insert,
+    inspect,
     make_url,
     select,
 )
 from sqlalchemy.pool import StaticPool
 
 __all__ = [
+    "METADATA",
     "SCHEMA_VERSION",
     "StoreVersionError",
     "contents",
     "events",
+    "holdings",
     "is_in_memory",
     "labels",
     "make_tables",
@@ -37,22 +41,25 @@ __all__ = [
     "runs",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_VERSION_KEY = "schema_version"
 
-_metadata = MetaData()
+METADATA = MetaData()
+"""Every table of the store."""
 
-_meta = Table("meta", _metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
+_meta = Table("meta", METADATA, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 
 # `number` is the order of submission: what pages and recovery go by.
 runs = Table(
     "runs",
-    _metadata,
+    METADATA,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("id", String(32), nullable=False, unique=True),
     Column("state", String(16), nullable=False, index=True),
+    Column("owner", String(64), nullable=False, server_default="", index=True),
     Column("technique", String, nullable=False, index=True),
     Column("model", String, nullable=False, index=True),
-    Column("request_id", String, nullable=False, unique=True),
+    Column("request_id", String, nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("request", LargeBinary, nullable=False),
     Column("create_time", Double, nullable=False),
@@ -61,6 +68,7 @@ runs = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("last_sequence", BigInteger, nullable=False, default=0),
     Column("error", LargeBinary),
+    UniqueConstraint("owner", "request_id", name="runs_one_for_a_request"),
 )
 
 
@@ -70,7 +78,7 @@ def _run_key() -> Column[Any]:
 
 labels = Table(
     "run_labels",
-    _metadata,
+    METADATA,
     _run_key(),
     Column("key", String, primary_key=True),
     Column("value", String, nullable=False),
@@ -79,7 +87,7 @@ labels = Table(
 
 events = Table(
     "run_events",
-    _metadata,
+    METADATA,
     _run_key(),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("time", Double, nullable=False),
@@ -100,10 +108,19 @@ Index(
 # Which blobs of the content store a run refers to; `made`: it made them, as results too large for the log.
 contents = Table(
     "run_contents",
-    _metadata,
+    METADATA,
     _run_key(),
     Column("digest", String, primary_key=True, index=True),
     Column("made", Boolean, primary_key=True),
+)
+
+# Whose uploads lie in the content store: a principal may name only digests that they sent, or that a run of theirs
+# refers to.
+holdings = Table(
+    "holdings",
+    METADATA,
+    Column("owner", String(64), primary_key=True),
+    Column("digest", String, primary_key=True),
 )
 
 
@@ -130,21 +147,32 @@ def open_database(url: str) -> Engine:
 
 
 def make_tables(database: Engine) -> None:
-    """Make the tables that are missing.
+    """Make the tables that are missing, or bring those of an older version up to this one.
 
     Raises:
-        StoreVersionError: the database has tables of another version.
+        StoreVersionError: the database has tables of a newer version, or was left by a change that broke off.
     """
-    _metadata.create_all(database)
+    if inspect(database).has_table(_meta.name):
+        _upgrade(database)
+        return
     with database.begin() as connection:
-        found = connection.execute(select(_meta.c.value).where(_meta.c.key == "schema_version")).scalar()
-        if found is None:
-            connection.execute(insert(_meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
-        elif found != str(SCHEMA_VERSION):
-            raise StoreVersionError(
-                f"the run store has schema version {found}, this convscope reads version {SCHEMA_VERSION}; "
-                "start the convscope that wrote it, or give this one another data directory"
-            )
+        METADATA.create_all(connection)
+        connection.execute(insert(_meta).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
+
+
+def _upgrade(database: Engine) -> None:
+    from convscope_server.runs.migrations import upgrade
+
+    with database.connect() as connection:
+        found = connection.execute(select(_meta.c.value).where(_meta.c.key == _VERSION_KEY)).scalar()
+    version = int(found) if found is not None and found.isdigit() else 0
+    if not 0 < version <= SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"the run store has schema version {found}, this convscope reads up to version {SCHEMA_VERSION}; "
+            "start the convscope that wrote it, or give this one another data directory"
+        )
+    if version < SCHEMA_VERSION:
+        upgrade(database, version, SCHEMA_VERSION)
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

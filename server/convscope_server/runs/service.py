@@ -31,7 +31,7 @@ from convscope_server.runs.events import (
 from convscope_server.runs.live import LiveRun
 from convscope_server.runs.log import RunLog
 from convscope_server.runs.run import Gap, LoggedEvent, RunFilter, RunRecord, RunRequest
-from convscope_server.runs.store import RunPage, RunStore
+from convscope_server.runs.store import RunPage, RunStore, no_run
 from convscope_server.runs.watch import Watcher
 
 __all__ = ["RunLimits", "RunService"]
@@ -61,6 +61,8 @@ class RunLimits:
 
 class RunService:
     """Everything about runs; the listener of its engine. All methods are called on one event loop.
+
+    Where `owner` is given, other principals' runs are not found.
 
     Args:
         store: Where runs and events are kept; opened by `start`, closed by `close`.
@@ -126,7 +128,13 @@ class RunService:
         return await asyncio.shield(task)
 
     async def watch(
-        self, run: str, *, after_sequence: int = 0, skip_previews: bool = False, every_preview: bool = False
+        self,
+        run: str,
+        *,
+        after_sequence: int = 0,
+        skip_previews: bool = False,
+        every_preview: bool = False,
+        owner: str | None = None,
     ) -> AsyncGenerator[LoggedEvent | Gap, None]:
         """A run's log after a sequence, followed to its terminal event; see `runs.watch` for slow watchers.
 
@@ -135,8 +143,8 @@ class RunService:
         Raises:
             RequestError: NOT_FOUND, RUN_NOT_FOUND; UNAVAILABLE, SERVER_CLOSED.
         """
-        live = await self._find(run)
-        log = live.log if live is not None else await self._log_of_ended(run)
+        live = await self._find(run, owner)
+        log = live.log if live is not None else await self._log_of_ended(run, owner)
         watcher = Watcher(
             log, self._store, after=after_sequence, skip_previews=skip_previews, every_preview=every_preview
         )
@@ -148,13 +156,13 @@ class RunService:
         finally:
             self._leave(live)
 
-    async def get(self, run: str) -> RunRecord:
+    async def get(self, run: str, *, owner: str | None = None) -> RunRecord:
         """A run as it is stored now.
 
         Raises:
             RequestError: NOT_FOUND, RUN_NOT_FOUND.
         """
-        return await self._store.get(run)
+        return await self._store.get(run, owner=owner)
 
     async def list(self, where: RunFilter, *, page_size: int = 50, page_token: str = "") -> RunPage:
         """A page of at most `page_size` (0: 50, at most 1,000) runs, newest first, and the next page's token or "".
@@ -169,32 +177,33 @@ class RunService:
         size = min(page_size or 50, _MOST_ON_PAGE)
         return await self._store.page(where, page_size=size, page_token=page_token)
 
-    async def cancel(self, run: str) -> RunRecord:
+    async def cancel(self, run: str, *, owner: str | None = None) -> RunRecord:
         """Ask a run to end at its next step; one that waits ends now, one that has ended is given as it is.
 
         Raises:
             RequestError: NOT_FOUND, RUN_NOT_FOUND.
         """
-        live = await self._find(run)
+        live = await self._find(run, owner)
         if live is not None:
             self._cancel(live, "requested")
             if live.ending:
                 await live.log.until_end()
-        return await self._store.get(run)
+        return await self._store.get(run, owner=owner)
 
-    async def delete(self, run: str) -> None:
+    async def delete(self, run: str, *, owner: str | None = None) -> None:
         """Forget an ended run, its events, and the blobs that it made and nothing else refers to.
 
         Raises:
             RequestError: NOT_FOUND, RUN_NOT_FOUND; FAILED_PRECONDITION, RUN_ALIVE.
         """
-        if await self._find(run) is not None:
+        if await self._find(run, owner) is not None:
             raise RequestError.of(
                 "FAILED_PRECONDITION",
                 "RUN_ALIVE",
                 f"run {run} has not ended; cancel it, or wait for its end",
                 metadata={"run": run},
             )
+        await self._store.get(run, owner=owner)
         for digest in await self._store.delete(run):
             await self._content.delete(digest)
 
@@ -352,15 +361,18 @@ class RunService:
         if not self._live:
             self._idle.set()
 
-    async def _log_of_ended(self, run: str) -> RunLog:
-        record = await self._store.get(run)
+    async def _log_of_ended(self, run: str, owner: str | None) -> RunLog:
+        record = await self._store.get(run, owner=owner)
         return RunLog(run, last=record.last_sequence, ended=True)
 
-    async def _find(self, run: str) -> LiveRun | None:
+    async def _find(self, run: str, owner: str | None) -> LiveRun | None:
         """The run where it is alive, even if its submission has been stored and not been noticed yet."""
         if run not in self._live:
             await self._until_submitted()
-        return self._live.get(run)
+        live = self._live.get(run)
+        if live is not None and owner not in {None, live.request.owner}:
+            raise no_run(run)
+        return live
 
     async def _until_submitted(self) -> None:
         await asyncio.gather(*self._submissions, return_exceptions=True)

@@ -17,11 +17,11 @@ from convscope_server.errors import RequestError
 from convscope_server.runs import schema
 from convscope_server.runs.events import Error, Event, Failed, Preview, Result, Started, is_terminal
 from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint, state_after
-from convscope_server.runs.schema import contents, events, labels, runs
+from convscope_server.runs.schema import contents, events, holdings, labels, runs
 from convscope_server.runs.skips import Skips
 from convscope_server.runs.writer import Writer
 
-__all__ = ["RunPage", "RunStore"]
+__all__ = ["RunPage", "RunStore", "no_run"]
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class RunStore:
         Raises:
             RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED: another request made it.
         """
-        query = select(runs).where(runs.c.request_id == request.request_id)
+        query = select(runs).where(*_by_request(request))
         found = await self._read(lambda connection: connection.execute(query).first())
         return None if found is None else _same(found, fingerprint(request))
 
@@ -118,16 +118,16 @@ class RunStore:
         found = await self._read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
         return found.get("preview", 0), found.get("progress", 0)
 
-    async def get(self, run: str) -> RunRecord:
-        """A run.
+    async def get(self, run: str, *, owner: str | None = None) -> RunRecord:
+        """A run; somebody else's is not found, where `owner` is given.
 
         Raises:
             RequestError: NOT_FOUND, RUN_NOT_FOUND.
         """
         query = select(runs).where(runs.c.id == run)
         found = await self._read(lambda connection: connection.execute(query).first())
-        if found is None:
-            raise _no_run(run)
+        if found is None or owner not in {None, found.owner}:
+            raise no_run(run)
         return _record(found)
 
     async def page(self, where: RunFilter, *, page_size: int, page_token: str = "") -> RunPage:
@@ -157,8 +157,29 @@ class RunStore:
         """
         orphans = await self._write(lambda connection: _delete(connection, run))
         if orphans is None:
-            raise _no_run(run)
+            raise no_run(run)
         return orphans
+
+    async def hold(self, owner: str, digest: str) -> None:
+        """Remember that a blob is (also) this owner's."""
+        query = select(holdings.c.digest).where(holdings.c.owner == owner, holdings.c.digest == digest)
+
+        def work(connection: Connection) -> None:
+            if connection.execute(query).first() is None:
+                connection.execute(insert(holdings), {"owner": owner, "digest": digest})
+
+        await self._write(work)
+
+    async def held(self, owner: str, digests: Iterable[str]) -> set[str]:
+        """Those of `digests` that the owner sent, or that a run of theirs refers to."""
+        wanted = set(digests)
+        sent = select(holdings.c.digest).where(holdings.c.owner == owner, holdings.c.digest.in_(wanted))
+        referred = (
+            select(contents.c.digest)
+            .join(runs, runs.c.id == contents.c.run)
+            .where(runs.c.owner == owner, contents.c.digest.in_(wanted))
+        )
+        return await self._read(lambda connection: set(connection.execute(sent.union(referred)).scalars()))
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         assert self._writer is not None, "the store is open"
@@ -174,12 +195,13 @@ class RunStore:
 
 def _insert(connection: Connection, record: RunRecord, mark: str, entries: Sequence[LoggedEvent]) -> Row[Any] | None:
     request = record.request
-    found = connection.execute(select(runs).where(runs.c.request_id == request.request_id)).first()
+    found = connection.execute(select(runs).where(*_by_request(request))).first()
     if found is not None:
         return found
     row = {
         "id": record.id,
         "state": record.state,
+        "owner": request.owner,
         "technique": request.technique,
         "model": request.model,
         "request_id": request.request_id,
@@ -196,6 +218,11 @@ def _insert(connection: Connection, record: RunRecord, mark: str, entries: Seque
         )
     _refer(connection, record.id, request.inputs.values(), made=False)
     return None
+
+
+def _by_request(request: RunRequest) -> list[Any]:
+    """Request ids are each owner's own: nobody learns of another's by guessing it."""
+    return [runs.c.request_id == request.request_id, runs.c.owner == request.owner]
 
 
 def _append(connection: Connection, run: str, entries: Sequence[LoggedEvent]) -> bool:
@@ -248,8 +275,9 @@ def _delete(connection: Connection, run: str) -> list[str] | None:
     ended = delete(runs).where(runs.c.id == run, runs.c.end_time.is_not(None))
     if connection.execute(ended).rowcount != 1:
         return None
-    still = connection.execute(select(contents.c.digest).where(contents.c.digest.in_(digests)))
-    return sorted(digests - set(still.scalars()))
+    still = select(contents.c.digest).where(contents.c.digest.in_(digests))
+    sent = select(holdings.c.digest).where(holdings.c.digest.in_(digests))
+    return sorted(digests - set(connection.execute(still.union(sent)).scalars()))
 
 
 def _row(logged: LoggedEvent) -> dict[str, Any]:
@@ -290,6 +318,7 @@ def _sent(skips: Skips) -> list[Any]:
 def _matching(where: RunFilter) -> list[Any]:
     given = [(runs.c.state, where.state), (runs.c.technique, where.technique), (runs.c.model, where.model)]
     conditions: list[Any] = [column == value for column, value in given if value]
+    conditions += [] if where.owner is None else [runs.c.owner == where.owner]
     conditions += [
         select(labels.c.run).where(labels.c.run == runs.c.id, labels.c.key == key, labels.c.value == value).exists()
         for key, value in where.labels.items()
@@ -323,7 +352,8 @@ def _number_of(token: str) -> int:
     raise RequestError.invalid("PAGE_TOKEN_INVALID", [("page_token", "not a token of an earlier page")])
 
 
-def _no_run(run: str) -> RequestError:
+def no_run(run: str) -> RequestError:
+    """The refusal for a run that there is not, or that is somebody else's: the two look alike."""
     return RequestError.of(
         "NOT_FOUND", "RUN_NOT_FOUND", f"no run {run!r}; ListRuns names those there are", metadata={"run": run}
     )

@@ -34,7 +34,7 @@ async def build():
     settings = Settings(port=0)
     stack = Stack.build(settings, LocalEngine(worker_options(settings)), database="sqlite://", blobs="memory://x")
     health = Health(list(SERVICES), lambda: False)
-    server = grpc_server(stack.servicers, health, stack.gate, settings)
+    server = grpc_server(stack.servicers, health, stack.admission, settings)
     assert server.add_insecure_port("127.0.0.1:0")
 
 asyncio.run(build())

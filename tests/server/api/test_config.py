@@ -80,10 +80,33 @@ def test_variables_of_the_client_and_of_kubernetes_are_left_alone(tmp_path: Path
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "gpu-box"])
-def test_other_machines_are_served_only_when_asked_for(tmp_path: Path, host: str) -> None:
-    with pytest.raises(SettingsError, match=r"--host: .*neither TLS nor tokens.*ssh.*--insecure"):
+def test_other_machines_are_served_only_securely_or_when_asked_twice(tmp_path: Path, host: str) -> None:
+    with pytest.raises(SettingsError, match=r"--host: .*TLS and a check of who asks.*ssh.*--insecure --insecure"):
         load(tmp_path, host=host)
-    assert load(tmp_path, host=host, insecure=True).host == host
+    with pytest.raises(SettingsError, match=r"--host: .*a check of who asks would be missing.*--tokens-file"):
+        load(tmp_path, host=host, insecure=1, tls_self_signed=True)
+    with pytest.raises(SettingsError, match=r"--host: .*, and TLS would be missing.*--tls-self-signed"):
+        load(tmp_path, host=host, tokens_file=tmp_path / "tokens.toml")
+    assert load(tmp_path, host=host, insecure=2).host == host
+    assert load(tmp_path, host=host, tls_self_signed=True, tokens_file=tmp_path / "tokens.toml").host == host
+    tls = {"tls_cert": tmp_path / "cert.pem", "tls_key": tmp_path / "key.pem"}
+    assert load(tmp_path, host=host, **tls, tls_client_ca=tmp_path / "ca.pem").host == host
+    assert load(tmp_path, host=host, **tls, oidc_issuer="https://login.example.org").host == host
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"tls_cert": "a.pem"}, "tls_cert and tls_key go together"),
+        ({"tls_key": "a.pem"}, "tls_cert and tls_key go together"),
+        ({"tls_cert": "a.pem", "tls_key": "b.pem", "tls_self_signed": True}, "choose"),
+        ({"tls_client_ca": "a.pem"}, "takes tls_cert or tls_self_signed"),
+        ({"oidc_jwks_file": "a.json"}, "needs oidc_issuer"),
+    ],
+)
+def test_settings_that_go_together_come_together(tmp_path: Path, flags: dict[str, object], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        load(tmp_path, **flags)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
