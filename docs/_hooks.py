@@ -42,6 +42,9 @@ def cli_page() -> str:
     lines = ["# Command line", "What each command says with `--help`.", _console("convscope", _help())]
     for command in subcommands(_help()):
         lines += [f"## `convscope {command}`", _console(f"convscope {command}", _help(command))]
+        for further in subcommands(_help(command)):
+            lines += [f"### `convscope {command} {further}`"]
+            lines += [_console(f"convscope {command} {further}", _help(command, further))]
     return "\n\n".join(lines)
 
 

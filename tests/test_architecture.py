@@ -30,6 +30,7 @@ LAZY_SERVER = (
     "convscope.cli.demo",
     "convscope.cli.new",
     "convscope.cli.serve",
+    "convscope.cli.token",
 )
 LAZY = {"convscope_server", "convscope_sdk"}
 # Who may know protobuf types.

@@ -24,12 +24,12 @@ from pydantic import (
 
 from convscope_sdk.errors import near_names
 
-__all__ = ["Settings", "SettingsError"]
+__all__ = ["Settings", "SettingsError", "tokens_home"]
 
 _ENV = "CONVSCOPE_"
 _SAID_TWICE = 2
 # What the client reads from the same prefix, and what Kubernetes sets for a service called "convscope".
-_NOT_OURS = re.compile(r"SERVER|TOKEN|CA|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP)(_.+)?)")
+_NOT_OURS = re.compile(r"SERVER|TOKEN|CA|PROFILES|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP)(_.+)?)")
 # Flags that have a shorter name than their setting.
 _FLAGS = {
     "data_dir": "data",
@@ -56,6 +56,11 @@ _Words = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 def _data_home(env: Mapping[str, str]) -> Path:
     home = env.get("XDG_DATA_HOME") or Path(env.get("HOME", "~")).expanduser() / ".local" / "share"
     return Path(home) / "convscope"
+
+
+def tokens_home(env: Mapping[str, str]) -> Path:
+    """Where `convscope token` keeps tokens unless told otherwise: beside the data that they guard."""
+    return Path(env.get("CONVSCOPE_DATA_DIR") or _data_home(env)) / "tokens.toml"
 
 
 class Settings(BaseModel):

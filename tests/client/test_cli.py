@@ -239,8 +239,39 @@ def test_flags_of_serve_become_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
     [settings] = seen
     assert (settings.port, settings.devices, settings.plugin_files) == (0, ("cpu",), ("a.py", "b.py"))
     assert (settings.models_dir, settings.data_dir) == (tmp_path, tmp_path / "d")
-    assert (settings.strict, settings.allow_code, settings.log_format, settings.insecure) == (True, True, "json", False)
+    assert (settings.strict, settings.allow_code, settings.log_format, settings.insecure) == (True, True, "json", 0)
     assert settings.warm_models == ()
+
+
+def test_a_token_is_made_listed_and_revoked(tmp_path: Path) -> None:
+    file = ("--tokens-file", str(tmp_path / "tokens.toml"))
+    made = call("token", "create", "ada", "--admin", "--days", "30", *file)
+    token = made.stdout.strip()
+    assert token.startswith("cvs_")
+    assert "shown only now" in made.stderr
+    assert token not in made.stderr
+    listed = call("token", "list", *file).stdout
+    assert "ada" in listed
+    assert "yes" in listed
+    assert token not in listed
+    assert call("token", "revoke", "ada", *file).stdout.startswith("revoked ")
+    assert call("token", "revoke", "ada", *file).exit_code == exits.NOT_FOUND
+    assert call("token", "create", "a b", *file).exit_code == exits.USAGE
+    assert call("token", "list", "--tokens-file", str(tmp_path / "none.toml")).exit_code == exits.USAGE
+
+
+def test_security_flags_of_serve_become_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from convscope_server import app
+
+    seen: list[Any] = []
+    monkeypatch.setattr(app, "serve", lambda settings: seen.append(settings) or 0)
+    tokens = str(tmp_path / "t.toml")
+    call("serve", "--host", "0.0.0.0", "--tls-self-signed", "--tokens-file", tokens)
+    call("serve", "--host", "0.0.0.0", "--insecure", "--insecure")
+    assert [(s.tls_self_signed, s.tokens_file, s.insecure) for s in seen] == [(True, Path(tokens), 0), (False, None, 2)]
+    once = call("serve", "--host", "0.0.0.0", "--insecure")
+    assert once.exit_code == exits.USAGE
+    assert "--insecure --insecure" in " ".join(once.stderr.replace("│", " ").split())
 
 
 def test_help_documents_the_exit_codes() -> None:
@@ -252,7 +283,20 @@ def test_help_documents_the_exit_codes() -> None:
 
 def test_every_command_of_the_design_is_there() -> None:
     text = call("--help").stdout
-    names = ["serve", "run", "watch", "runs", "cancel", "techniques", "describe", "models", "layers", "plugins", "demo"]
+    names = [
+        "serve",
+        "run",
+        "watch",
+        "runs",
+        "cancel",
+        "techniques",
+        "describe",
+        "models",
+        "layers",
+        "plugins",
+        "demo",
+        "token",
+    ]
     assert all(f"\n  {name} " in text for name in names)
 
 

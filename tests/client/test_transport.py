@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import convscope
-from convscope._transport import _OPTIONS, Address
+from convscope._address import Address, Tls
+from convscope._profiles import Access, look_up, profiles_file
+from convscope._transport import _OPTIONS
 from convscope.testing import FakeServer
 from support.grpc_fake import serving
 
@@ -24,7 +26,7 @@ from support.grpc_fake import serving
     ],
 )
 def test_the_port_may_be_left_out(given: str, target: str) -> None:
-    assert Address.of(given, token=None, ca=None, timeout=1).target == target
+    assert Address.of(given).target == target
 
 
 @pytest.mark.parametrize("given", ["http://gpu-box:8470", "grpc://x", ""])
@@ -36,17 +38,65 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 def test_a_token_never_travels_in_the_clear() -> None:
     with pytest.raises(convscope.InvalidArgument, match="in the clear"):
         convscope.connect("gpu-box", token="secret")
-    assert Address.of("localhost", token="secret", ca=None, timeout=1).metadata() == (
-        ("authorization", "Bearer secret"),
-    )
+    assert Address.of("localhost", Access("secret")).metadata() == (("authorization", "Bearer secret"),)
 
 
 def test_a_token_goes_over_tls(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(b"pem")
-    address = Address.of("gpu-box", token="secret", ca=tmp_path / "ca.pem", timeout=1)
-    assert address.roots == b"pem"
+    assert Address.of("gpu-box", Access("secret", str(tmp_path / "ca.pem"))).tls == Tls(b"pem")
+    assert Address.of("gpu-box", Access("secret", "system")).tls == Tls()
     with pytest.raises(convscope.InvalidArgument, match="cannot read the certificate authority"):
         convscope.connect("gpu-box", ca=tmp_path / "none.pem")
+
+
+def test_a_client_may_have_a_certificate_of_its_own(tmp_path: Path) -> None:
+    for name in ("cert", "key"):
+        (tmp_path / f"{name}.pem").write_bytes(name.encode())
+    access = Access(ca="system", cert=str(tmp_path / "cert.pem"), key=str(tmp_path / "key.pem"))
+    assert Address.of("gpu-box", access).tls == Tls(None, b"key", b"cert")
+    with pytest.raises(convscope.InvalidArgument, match="go together"):
+        convscope.connect("gpu-box", ca="system", cert=tmp_path / "cert.pem")
+    with pytest.raises(convscope.InvalidArgument, match="takes TLS"):
+        convscope.connect("gpu-box", cert=tmp_path / "cert.pem", key=tmp_path / "key.pem")
+    with pytest.raises(convscope.InvalidArgument, match="cannot read the private key"):
+        convscope.connect("gpu-box", ca="system", cert=tmp_path / "cert.pem", key=tmp_path / "none.pem")
+
+
+def test_arguments_count_before_the_environment_and_that_before_the_profile(tmp_path: Path) -> None:
+    file = tmp_path / "profiles.toml"
+    file.write_text('[lab]\nserver = "gpu-box:9000"\ntoken = "profile"\nca = "lab.pem"\n')
+    env = {"CONVSCOPE_PROFILES": str(file)}
+    here = str(tmp_path / "lab.pem")
+    assert look_up("lab", Access(), env) == ("gpu-box:9000", Access("profile", here))
+    assert look_up("gpu-box:9000", Access(), env) == ("gpu-box:9000", Access("profile", here))
+    assert look_up("other:9000", Access(), env) == ("other:9000", Access())
+    env["CONVSCOPE_TOKEN"] = "environment"
+    assert look_up("lab", Access(), env) == ("gpu-box:9000", Access("environment", here))
+    assert look_up("lab", Access("argument", "system"), env) == ("gpu-box:9000", Access("argument", "system"))
+
+
+def test_profiles_lie_where_the_system_keeps_settings(tmp_path: Path) -> None:
+    assert profiles_file({"HOME": str(tmp_path)}) == tmp_path / ".config/convscope/profiles.toml"
+    assert profiles_file({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "convscope/profiles.toml"
+    assert look_up("lab", Access(), {"HOME": str(tmp_path)}) == ("lab", Access())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("= nonsense", "is no TOML file"),
+        ("lab = 3", "lab is no table"),
+        ("[lab]\ntoken = 'x'", r"\[lab\]: server"),
+        ("[lab]\nserver = 'x'\npassword = 'y'", r"\[lab\]: password"),
+        ("[lab]\nserver = 3", r"\[lab\]: server"),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_named(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "profiles.toml"
+    file.write_text(text)
+    with pytest.raises(convscope.InvalidArgument, match=says) as refusal:
+        look_up("lab", Access(), {"CONVSCOPE_PROFILES": str(file)})
+    assert str(file) in refusal.value.message
 
 
 def test_a_half_open_connection_is_noticed_within_45_seconds() -> None:

@@ -5,31 +5,27 @@ A transport raises nothing but `ConvscopeError`s, and a stream that it gives can
 
 from __future__ import annotations
 
-import ipaddress
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from convscope._methods import SLOW, Method
+from convscope._address import Address
+from convscope._methods import Method
 from convscope._reconnect import UNREACHABLE
 from convscope._wire import status_error
-from convscope.errors import ConvscopeError, FailedPrecondition, InvalidArgument, Unavailable
+from convscope.errors import ConvscopeError, FailedPrecondition, Unavailable
 
 if TYPE_CHECKING:
     import grpc
     import grpc.aio
 
-__all__ = ["Address", "AsyncStream", "AsyncTransport", "GrpcAioTransport", "GrpcTransport", "Stream", "Transport"]
+__all__ = ["AsyncStream", "AsyncTransport", "GrpcAioTransport", "GrpcTransport", "Stream", "Transport"]
 
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
 M_co = TypeVar("M_co", covariant=True)
 
-DEFAULT_PORT = 8470
 # A half-open connection is noticed after 20 + 10 s; reconnecting never waits longer than 5 s.
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
@@ -100,69 +96,6 @@ class AsyncTransport(Protocol):
         """Let go of the connection; streams end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server is and how to speak to it.
-
-    Attributes:
-        target: "host:port".
-        token: Sent with every call, or None.
-        roots: PEM bytes of the authorities to trust; None speaks without TLS.
-        timeout: Seconds that a call waits for its answer; loading a model is exempt, streams are too.
-    """
-
-    target: str
-    token: str | None = None
-    roots: bytes | None = None
-    timeout: float = 60.0
-
-    @classmethod
-    def of(cls, target: str, *, token: str | None, ca: str | os.PathLike[str] | None, timeout: float) -> Self:
-        """The address as a user gives it; the port may be left out (8470).
-
-        Raises:
-            InvalidArgument: it is a URL, the CA file cannot be read, or the token would travel in the clear.
-        """
-        if "://" in target or not target:
-            raise InvalidArgument(f"a server is written host:port, such as gpu-box:{DEFAULT_PORT}, not {target!r}")
-        host, port = _split(target)
-        if token is not None and ca is None and not _is_loopback(host):
-            raise InvalidArgument(
-                f"the token would travel to {host} in the clear: give the server's certificate authority with ca=, "
-                f"or come in through `ssh -L {DEFAULT_PORT}:localhost:{DEFAULT_PORT} {host}`"
-            )
-        return cls(f"{host}:{port}", token, None if ca is None else _read_roots(ca), timeout)
-
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes along with every call."""
-        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
-
-    def timeout_of(self, path: str) -> float | None:
-        """The deadline of a call without streams."""
-        return None if path in SLOW else self.timeout
-
-
-def _split(target: str) -> tuple[str, str]:
-    host, colon, port = target.rpartition(":")
-    if not colon or (":" in host and not host.endswith("]")):  # No port, or a bare IPv6 address.
-        host, port = target, str(DEFAULT_PORT)
-    return (f"[{host}]" if ":" in host and not host.startswith("[") else host), port
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _read_roots(ca: str | os.PathLike[str]) -> bytes:
-    try:
-        return Path(ca).expanduser().read_bytes()
-    except OSError as error:
-        raise InvalidArgument(f"cannot read the certificate authority {os.fspath(ca)!r}: {error.strerror}") from error
-
-
 def _translate(error: grpc.Call | grpc.aio.AioRpcError, target: str) -> ConvscopeError:
     """What a failed gRPC call means to the caller."""
     code, details = error.code().name, error.details() or ""
@@ -215,11 +148,10 @@ class GrpcTransport:
         import grpc
 
         self._address = address
-        if address.roots is None:
+        if address.tls is None:
             self._channel = grpc.insecure_channel(address.target, options=_OPTIONS)
         else:
-            roots = grpc.ssl_channel_credentials(address.roots)
-            self._channel = grpc.secure_channel(address.target, roots, options=_OPTIONS)
+            self._channel = grpc.secure_channel(address.target, address.tls.credentials(), options=_OPTIONS)
 
     def unary(self, method: Method[Q, R], request: Q) -> R:
         """One request, one response."""
@@ -290,11 +222,10 @@ class GrpcAioTransport:
             raise _closed()
         if self._open is None:
             address = self._address
-            if address.roots is None:
+            if address.tls is None:
                 self._open = grpc.aio.insecure_channel(address.target, options=_OPTIONS)
             else:
-                roots = grpc.ssl_channel_credentials(address.roots)
-                self._open = grpc.aio.secure_channel(address.target, roots, options=_OPTIONS)
+                self._open = grpc.aio.secure_channel(address.target, address.tls.credentials(), options=_OPTIONS)
         return self._open
 
     async def unary(self, method: Method[Q, R], request: Q) -> R:

@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from convscope import _methods, _wire_catalog
+from convscope._address import Address
 from convscope._aio_content import deliver
 from convscope._aio_run import AsyncRun
 from convscope._content import digest_of
+from convscope._profiles import Access
 from convscope._reconnect import Backoff, Cursor
 from convscope._submission import Submission
-from convscope._transport import Address, AsyncTransport, GrpcAioTransport
+from convscope._transport import AsyncTransport, GrpcAioTransport
 from convscope._wire import PreviewOptions
 from convscope.catalog import DeviceInfo, ModelInfo, PluginInfo, RunInfo, TechniqueInfo
 from convscope.client import DEFAULT_MODEL, list_request
@@ -184,11 +186,13 @@ def connect(
     *,
     token: str | None = None,
     ca: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     timeout: float = 60.0,
     give_up_after: float = 300.0,
 ) -> AsyncClient:
     """A client of the server at `target` for an event loop. Arguments and errors are those of `convscope.connect`."""
-    address = Address.of(target, token=token, ca=ca, timeout=timeout)
+    address = Address.of(target, Access.of(token, ca, cert, key), timeout=timeout)
     return AsyncClient(GrpcAioTransport(address), give_up_after=give_up_after)
 
 

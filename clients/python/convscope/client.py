@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from convscope import _methods, _wire, _wire_catalog
+from convscope._address import Address
 from convscope._content import deliver, digest_of
+from convscope._profiles import Access
 from convscope._reconnect import Backoff, Cursor
 from convscope._submission import Submission
-from convscope._transport import Address, GrpcTransport, Transport
+from convscope._transport import GrpcTransport, Transport
 from convscope._wire import PreviewOptions
 from convscope.catalog import DeviceInfo, ModelInfo, PluginInfo, RunInfo, TechniqueInfo
 from convscope.events import RunState
@@ -219,22 +221,27 @@ def connect(
     *,
     token: str | None = None,
     ca: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     timeout: float = 60.0,
     give_up_after: float = 300.0,
 ) -> Client:
     """A client of the server at `target` ("gpu-box:8470"). Nothing is sent before the first call.
 
     Args:
-        target: "host:port"; the port is 8470 where it is left out.
-        token: Sent with every call.
-        ca: PEM file of the authority that signed the server's certificate; without it there is no TLS.
+        target: "host:port"; the port is 8470 where it is left out. Or the name of a profile.
+        token: Sent with every call; CONVSCOPE_TOKEN where absent, then what the server's profile says.
+        ca: PEM file of the authority that signed the server's certificate, or "system" for those that the machine
+            trusts; CONVSCOPE_CA where absent, then the profile's; without one there is no TLS.
+        cert: PEM file of this client's own certificate, where the server asks for one.
+        key: PEM file of its private key.
         timeout: Seconds that a call waits for its answer. Streams, uploads and loading a model may take longer.
         give_up_after: Seconds for which a broken connection is mended before `ConnectionLost`.
 
     Raises:
         InvalidArgument: the target is no address, or a token would travel in the clear.
     """
-    address = Address.of(target, token=token, ca=ca, timeout=timeout)
+    address = Address.of(target, Access.of(token, ca, cert, key), timeout=timeout)
     return Client(GrpcTransport(address), give_up_after=give_up_after)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from convscope.cli import check, demo, exits, listing, run, runs, serve
+from convscope.cli import check, demo, exits, listing, run, runs, serve, token
 from convscope.errors import ConvscopeError
 
 __all__ = ["build"]
@@ -56,4 +56,5 @@ def build() -> typer.Typer:
     )
     for command in commands:
         app.command(command.__name__, epilog=exits.EPILOG)(command)
+    app.add_typer(token.app)
     return app

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ Server = Annotated[
         "-s",
         envvar="CONVSCOPE_SERVER",
         metavar="HOST:PORT",
-        help="Server to ask; CONVSCOPE_TOKEN and CONVSCOPE_CA (a file) go with it.",
+        help="Server to ask, or a profile's name; CONVSCOPE_TOKEN and CONVSCOPE_CA (a file) go with it.",
         show_default=False,
     ),
 ]
@@ -59,7 +58,7 @@ def opened(
 
 def reached(server: str | None) -> Client:
     """A client of the server; of the one that `convscope serve` starts on this machine where none is configured."""
-    return connect(server or _LOCAL, token=os.environ.get("CONVSCOPE_TOKEN"), ca=os.environ.get("CONVSCOPE_CA"))
+    return connect(server or _LOCAL)
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:

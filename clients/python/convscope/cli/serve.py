@@ -13,37 +13,62 @@ from convscope._embedded import needs_server
 __all__ = ["serve"]
 
 
+Devices = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help="cpu, cuda:0, …", show_default="every usable one")
+]
+ModelsDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Models: NAME/model.toml.", show_default=False)]
+ImageSetsDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Image sets: NAME/*/*.jpg.", show_default=False)]
+PluginFiles = Annotated[
+    list[Path] | None, typer.Option(metavar="FILE", help="Plugin file to load.", show_default=False)
+]
+DataDir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Runs and results.", show_default="~/.local/share/convscope")
+]
+Warm = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Models to load first; '' for none.", show_default="efficientnet_lite0"),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings.", show_default="convscope.toml, if there is one")
+]
+TokensFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Ask for a token: `convscope token create NAME`.", show_default=False),
+]
+TlsSelfSigned = Annotated[bool | None, typer.Option("--tls-self-signed", help="TLS with a certificate made here.")]
+TlsCert = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="TLS with this certificate (PEM).", show_default=False)
+]
+TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.", show_default=False)]
+TlsClientCa = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Clients need a certificate of this authority.", show_default=False)
+]
+Insecure = Annotated[
+    int, typer.Option("--insecure", count=True, help="Twice: serve other machines without TLS or tokens.")
+]
+
+
 def serve(
     *,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8470")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    devices: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="cpu, cuda:0, …", show_default="every usable one")
-    ] = None,
-    models: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Models: NAME/model.toml.", show_default=False)
-    ] = None,
-    image_sets: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Image sets: NAME/*/*.jpg.", show_default=False)
-    ] = None,
-    plugin: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Plugin file to load.", show_default=False)
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Runs and results.", show_default="~/.local/share/convscope")
-    ] = None,
+    devices: Devices = None,
+    models: ModelsDir = None,
+    image_sets: ImageSetsDir = None,
+    plugin: PluginFiles = None,
+    data: DataDir = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="A broken plugin stops the server.")] = None,
-    insecure: Annotated[bool | None, typer.Option("--insecure", help="Serve other machines without TLS.")] = None,
+    tokens_file: TokensFile = None,
+    tls_self_signed: TlsSelfSigned = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    insecure: Insecure = 0,
     allow_code: Annotated[bool | None, typer.Option("--allow-code", help="model.toml may name Python code.")] = None,
-    warm: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="Models to load first; '' for none.", show_default="efficientnet_lite0"),
-    ] = None,
+    warm: Warm = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.", show_default="text")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings.", show_default="convscope.toml, if there is one")
-    ] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Start a server.
 
@@ -59,7 +84,12 @@ def serve(
         "plugin_files": None if plugin is None else tuple(map(str, plugin)),
         "data_dir": data,
         "strict": strict,
-        "insecure": insecure,
+        "insecure": insecure or None,
+        "tokens_file": tokens_file,
+        "tls_self_signed": tls_self_signed,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
         "allow_code": allow_code,
         "warm_models": warm,
         "log_format": log_format,
