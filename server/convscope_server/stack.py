@@ -11,7 +11,8 @@ from convscope_server.config import Settings
 from convscope_server.engine.engine import Engine
 from convscope_server.engine.options import WorkerOptions
 from convscope_server.images.content import ContentStore
-from convscope_server.runs.service import RunLimits, RunService
+from convscope_server.runs.limits import RunLimits
+from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
 
 __all__ = ["Stack", "worker_options"]

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from convscope_server.images.content import ContentStore
+from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.lock import lock_data_dir
-from convscope_server.runs.service import RunLimits, RunService
+from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
 from support.fake_engine import FakeEngine, steps
 from support.run_house import request

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 from convscope_server.images.content import ContentStore
 from convscope_server.runs.events import is_terminal
+from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.run import Gap, LoggedEvent, RunRequest
-from convscope_server.runs.service import RunLimits, RunService
+from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
 from support.fake_engine import FakeEngine
 

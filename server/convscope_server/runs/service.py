@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from functools import partial
 
 from msgspec.structs import replace
@@ -28,35 +27,19 @@ from convscope_server.runs.events import (
     Queued,
     is_terminal,
 )
+from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.live import LiveRun
 from convscope_server.runs.log import RunLog
 from convscope_server.runs.run import Gap, LoggedEvent, RunFilter, RunRecord, RunRequest
 from convscope_server.runs.store import RunPage, RunStore, no_run
 from convscope_server.runs.watch import Watcher
 
-__all__ = ["RunLimits", "RunService"]
+__all__ = ["RunService"]
 
 _MOST_LOST_EARLY = 3
 _MOST_BYSTANDER = 3
 _CLOSE_PATIENCE = 5.0
 _MOST_ON_PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """Bounds of the service.
-
-    Attributes:
-        disconnect_grace: Seconds that an unwatched run goes on whose request says on_disconnect = "cancel".
-        max_queued: Most runs that wait at a time.
-        drain_grace: Seconds that live runs get to end by themselves when the server drains.
-        inline_bytes: Largest artifact kept inside its event; larger ones lie in the content store.
-    """
-
-    disconnect_grace: float = 60.0
-    max_queued: int = 1000
-    drain_grace: float = 30.0
-    inline_bytes: int = 1024 * 1024
 
 
 class RunService:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
 from convscope_server.runs.events import Cancelled, CancelReason, Failed, Note, Progress, Report, Started, Succeeded
+from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.run import LoggedEvent
-from convscope_server.runs.service import RunLimits, RunService
+from convscope_server.runs.service import RunService
 from support.aio import eventually, in_loop
 from support.fake_engine import LOST, FakeEngine, steps
 from support.run_house import assert_whole_log, kinds, request, run_service, watched

@@ -20,8 +20,9 @@ from convscope_server.runs.events import (
     Started,
     Succeeded,
 )
+from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.run import LoggedEvent, RunFilter
-from convscope_server.runs.service import RunLimits, RunService
+from convscope_server.runs.service import RunService
 from support.aio import eventually, in_loop
 from support.fake_engine import FakeEngine, artifact, steps
 from support.run_house import assert_whole_log, kinds, request, run_service, watched
