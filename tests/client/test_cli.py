@@ -294,6 +294,8 @@ def test_every_command_of_the_design_is_there() -> None:
         "models",
         "layers",
         "plugins",
+        "check",
+        "new",
         "demo",
         "token",
     ]

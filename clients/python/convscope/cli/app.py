@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from convscope.cli import check, demo, exits, listing, run, runs, serve, token
+from convscope.cli import check, demo, exits, listing, new, run, runs, serve, token
 from convscope.errors import ConvscopeError
 
 __all__ = ["build"]
@@ -51,6 +51,7 @@ def build() -> typer.Typer:
         listing.models,
         listing.layers,
         listing.plugins,
+        new.new,
         check.check,
         demo.demo,
     )

@@ -30,12 +30,16 @@ class ServerProcess:
         flags: Further flags of `convscope serve`.
         settings: Settings by name (`max_live_runs=1`), as `CONVSCOPE_*` would give them.
         patience: Seconds that it may take to be ready.
+        python: Interpreter of another environment; this one's where absent.
     """
 
-    def __init__(self, data: Path, *flags: str, patience: float = 300.0, **settings: object) -> None:
+    def __init__(
+        self, data: Path, *flags: str, patience: float = 300.0, python: Path | None = None, **settings: object
+    ) -> None:
         self.data = data
         self.address = ""
-        self._command = [sys.executable, "-m", "convscope", "serve", "--port", "0", "--data", str(data), *flags]
+        interpreter = sys.executable if python is None else str(python)
+        self._command = [interpreter, "-m", "convscope", "serve", "--port", "0", "--data", str(data), *flags]
         self._settings = {f"CONVSCOPE_{name.upper()}": str(value) for name, value in settings.items()}
         self._patience = patience
         self._process: subprocess.Popen[str] | None = None
