@@ -30,13 +30,11 @@ from convscope_sdk import hookspecs
 from convscope_sdk.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from convscope_sdk.image_sets.spec import ImageSetSource
 from convscope_sdk.models import Architecture, ModelSource
+from convscope_sdk.offer import BUILTIN_PACKAGE, UNNAMED, Offer, PluginReport, clash, is_replaced, owner_of
 from convscope_sdk.params import Params
 from convscope_sdk.technique import ID, NEEDS, Technique
 
 __all__ = ["BUILTIN_PACKAGE", "Loaded", "Loader", "PluginError", "PluginReport", "Plugins"]
-
-BUILTIN_PACKAGE = "convscope"
-"""The distribution whose technique ids nobody else can take."""
 
 _VERSIONED_GROUP = re.compile(r"convscope\.(v\d+)")
 _LONGEST_REASON = 1000
@@ -72,28 +70,6 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class PluginReport:
-    """What became of one plugin.
-
-    Attributes:
-        name: Of its entry point, or its file.
-        package, version: Of the distribution that brought it; empty where there is none.
-        ok: Whether anything of it can be used.
-        reason: Why it, or one of its techniques, cannot; empty where all it offers can.
-        techniques: Ids that can be used.
-        import_seconds: What its import took.
-    """
-
-    name: str
-    package: str
-    version: str
-    ok: bool
-    reason: str = ""
-    techniques: tuple[str, ...] = ()
-    import_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Plugins:
     """All that was loaded: techniques and architectures by id, sources in order, and a report for each plugin."""
 
@@ -102,20 +78,6 @@ class Plugins:
     sources: list[ModelSource] = field(default_factory=list)
     image_set_sources: list[ImageSetSource] = field(default_factory=list)
     reports: list[PluginReport] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """What one plugin wants to contribute, and its report before clashes with others are known."""
-
-    report: PluginReport
-    techniques: tuple[Technique[Any], ...] = ()
-    sources: tuple[ModelSource, ...] = ()
-    image_set_sources: tuple[ImageSetSource, ...] = ()
-    architectures: tuple[Architecture, ...] = ()
-
-
-_UNNAMED = PluginReport("", "", "", ok=True)
 
 
 class Loader:
@@ -127,7 +89,7 @@ class Loader:
 
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
-        self._offers: list[_Offer] = []
+        self._offers: list[Offer] = []
 
     def load_entry_points(
         self, group: str = ENTRY_POINT_GROUP, entry_points: Iterable[EntryPointLike] | None = None
@@ -152,17 +114,21 @@ class Loader:
         """Load one .py file: every technique defined in it at module level, and its hooks."""
         file = Path(path)
         name = f"convscope_file_{hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:12]}"
-        succeeded = self._load(str(path), "", "", _importing(name, lambda: _execute(name, file)), _defined_in)
+        succeeded = self._load(
+            str(path), "", "", _importing(name, lambda: _execute(name, file)), _defined_in, given=True
+        )
         if not succeeded:
             sys.modules.pop(name, None)
 
     def load_object(self, name: str, obj: object, package: str = "", version: str = "") -> None:
         """Load a `Technique`, or a module or object with hooks, that is at hand already."""
-        self._load(name, package, version, lambda: obj)
+        self._load(name, package, version, lambda: obj, given=not package)
 
     @property
     def plugins(self) -> Plugins:
-        """What can be used. An id that several plugins claim is nobody's, unless it is a built-in's.
+        """What can be used.
+
+        An id that several claim is a built-in's, else that of the one given as a file or an object, else nobody's.
 
         Raises:
             PluginError: the loader is strict and an id is claimed twice.
@@ -171,14 +137,14 @@ class Loader:
         for offer in self._offers:
             for technique in offer.techniques:
                 claims[technique.id].append(offer)
-        owners = {identifier: _owner(offers) for identifier, offers in claims.items()}
+        owners = {identifier: owner_of(offers) for identifier, offers in claims.items()}
         found = Plugins()
         for offer in self._offers:
             won = [t for t in offer.techniques if owners[t.id] is offer]
             report = offer.report
             if lost := [t.id for t in offer.techniques if owners[t.id] is not offer]:
-                reason = "; ".join(_clash(identifier, offer, claims[identifier]) for identifier in lost)
-                if self._strict:
+                reason = "; ".join(clash(identifier, offer, claims[identifier]) for identifier in lost)
+                if self._strict and not all(is_replaced(claims[identifier]) for identifier in lost):
                     raise PluginError(f"plugin {report.name!r}: {reason}")
                 report = replace(report, ok=bool(won or offer.sources or offer.image_set_sources), reason=reason)
             for technique in won:
@@ -202,6 +168,8 @@ class Loader:
         version: str,
         get: Callable[[], object],
         also: Callable[[object], Sequence[Technique[Any]]] = lambda _: (),
+        *,
+        given: bool = False,
     ) -> bool:
         started = time.perf_counter()
         seconds = 0.0
@@ -214,7 +182,7 @@ class Loader:
             self._fail(name, package, version, error, seconds or time.perf_counter() - started)
             return False
         report = PluginReport(name, package, version, ok=True, import_seconds=seconds)
-        self._offers.append(replace(offer, report=report))
+        self._offers.append(replace(offer, report=report, given=given))
         return True
 
     def _fail(self, name: str, package: str, version: str, error: BaseException, seconds: float = 0.0) -> None:
@@ -222,7 +190,7 @@ class Loader:
         if self._strict:
             raise PluginError(f"plugin {name!r}: {reason}") from error
         _log.warning("plugin %r of %s is not loaded: %s", name, package or "a file", reason, exc_info=error)
-        self._offers.append(_Offer(PluginReport(name, package, version, False, reason, (), seconds)))
+        self._offers.append(Offer(PluginReport(name, package, version, False, reason, (), seconds)))
 
 
 def _installed() -> list[EntryPointLike]:
@@ -283,7 +251,7 @@ def _defined_in(module: object) -> list[Technique[Any]]:
     return [t for t in vars(module).values() if isinstance(t, Technique) and own(t.function) is module]
 
 
-def _offered(name: str, plugin: object, also: Sequence[Technique[Any]], *, builtin: bool) -> _Offer:
+def _offered(name: str, plugin: object, also: Sequence[Technique[Any]], *, builtin: bool) -> Offer:
     """Everything that the plugin offers, checked; its report is still to come."""
     sources: list[Any] = []
     image_sets: list[Any] = []
@@ -305,7 +273,7 @@ def _offered(name: str, plugin: object, also: Sequence[Technique[Any]], *, built
     ids = [technique.id for technique in techniques]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise PluginError(f"offers {', '.join(twice)} twice; give each technique an id of its own")
-    return _Offer(_UNNAMED, tuple(techniques), tuple(sources), tuple(image_sets), tuple(architectures))
+    return Offer(UNNAMED, tuple(techniques), tuple(sources), tuple(image_sets), tuple(architectures))
 
 
 def _check_sources(models: Sequence[Any], image_sets: Sequence[Any]) -> None:
@@ -368,26 +336,6 @@ def _check_architecture(architecture: Any, *, builtin: bool) -> None:
         raise PluginError(f"hook convscope_architectures gave {architecture!r}, which is no Architecture")
     if not ID.fullmatch(architecture.id) or ("." not in architecture.id) != builtin:
         raise PluginError(f"an architecture's id is lower-case words, vendor.name, not {architecture.id!r}")
-
-
-def _owner(offers: Sequence[_Offer]) -> _Offer | None:
-    if len(offers) == 1:
-        return offers[0]
-    builtin = [offer for offer in offers if offer.report.package == BUILTIN_PACKAGE]
-    return builtin[0] if len(builtin) == 1 else None
-
-
-def _clash(identifier: str, offer: _Offer, offers: Sequence[_Offer]) -> str:
-    others = [other for other in offers if other is not offer]
-    owner = _owner(offers)
-    if owner is not None:
-        return f"technique {identifier!r} is built in; rename it, for example {_vendor(offer)}.{identifier}"
-    names = " and ".join(f"plugin {o.report.name!r} of {o.report.package or 'a file'}" for o in others)
-    return f"technique {identifier!r} is also claimed by {names}, so it is loaded for neither; uninstall one"
-
-
-def _vendor(offer: _Offer) -> str:
-    return re.sub(r"\W+", "_", offer.report.package or "mine").lower()
 
 
 def _reason(error: BaseException) -> str:

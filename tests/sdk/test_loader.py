@@ -356,6 +356,23 @@ def test_an_id_that_two_packages_claim_is_neithers_and_both_are_told(order: tupl
     assert (one.ok, one.techniques, two.ok, two.techniques) == (True, ("one",), False, ())
 
 
+def test_one_given_by_name_goes_before_installed_ones_even_for_a_strict_loader() -> None:
+    mine = make("a.same")
+    loader = Loader(strict=True)
+    loader.load_entry_points(entry_points=[FakeEntryPoint("theirs", lambda: make("a.same"))])
+    loader.load_object("mine", mine)
+    plugins = loader.plugins
+    assert plugins.techniques["a.same"].technique is mine
+    assert "is taken from 'mine', which was given by name" in plugins.reports[0].reason
+
+
+def test_an_id_that_two_given_by_name_claim_is_neithers() -> None:
+    loader = Loader()
+    loader.load_object("one", make("a.same"))
+    loader.load_object("other", make("a.same"))
+    assert loader.plugins.techniques == {}
+
+
 @pytest.mark.parametrize("builtin_first", [True, False])
 def test_a_built_in_id_stays_the_built_ins(builtin_first: bool) -> None:
     loader = Loader()
