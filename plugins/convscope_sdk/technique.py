@@ -160,6 +160,7 @@ def _summary(identifier: str, function: Callable[..., Any]) -> str:
 
 def _params_of(identifier: str, function: Callable[..., Any]) -> type[Params]:
     """The P of `run: Run[P]`. Only this one annotation is evaluated, so the others may stay hidden from run time."""
+    function = inspect.unwrap(function)  # the author's own, with the names that its annotations mean
     parameter = next(iter(inspect.signature(function).parameters.values()), None)
     annotation = None if parameter is None else parameter.annotation
     if isinstance(annotation, str):

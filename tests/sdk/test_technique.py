@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,6 +30,18 @@ def test_a_technique_is_told_by_its_function() -> None:
     assert plain.needs == {"image"}
     assert plain.extra_images == {"style": "Whose look."}
     assert plain.cites == "Nobody 2026"
+
+
+def test_a_decorated_function_keeps_its_parameters() -> None:
+    def noted(function: Callable[[Run[Any]], Iterator[Event]]) -> Callable[[Run[Any]], Iterator[Event]]:
+        @functools.wraps(function)
+        def wrapper(run: Run[Any]) -> Iterator[Event]:
+            yield Note("before")
+            yield from function(run)
+
+        return wrapper
+
+    assert technique("noted")(noted(plain.function)).params is NoParams
 
 
 @pytest.mark.parametrize("identifier", ["Plain", "grad-cam", "", "a.b.c", "1st", "a b", ".a"])

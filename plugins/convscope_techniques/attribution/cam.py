@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -13,11 +13,11 @@ from torch.nn import functional
 from convscope_sdk import events
 from convscope_sdk.errors import NotApplicable
 from convscope_sdk.network import Network
-from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
 from convscope_sdk.target import LayerRef, Target
+from convscope_techniques.attribution.attribution import Found, Reporting
 from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, Explained, TargetField
-from convscope_techniques.attribution.extent import extent
+from convscope_techniques.attribution.params import ScoredParams
 from convscope_techniques.layout import has_maps
 
 __all__ = [
@@ -39,7 +39,7 @@ Combine = Callable[[Tensor, Tensor], Tensor]
 """From maps and the score's gradient at them, (1, C, h, w) both, to their map before the ReLU, (1, 1, h, w)."""
 
 
-class LayersParams(ImageParams):
+class LayersParams(ScoredParams):
     """Which layers a class-activation map is made of."""
 
     layer: LayerRef = Field("last_conv", description="Layer whose maps are used; its output needs positions.")
@@ -77,12 +77,13 @@ class Evidence(NamedTuple):
     gradient: Tensor
 
 
-def gradient_cam(run: Run[P], name: str, combine: Combine) -> Iterator[events.Event]:
+def gradient_cam(run: Run[P], name: str, combine: Combine) -> Reporting:
     """The events of a run whose maps are made of each layer's evidence by `combine`, then cut at zero."""
     explained, found = evidence(run.network, run.image, run.params.target, run.params.names(run.network))
     cams = {layer: combine(*at).relu() for layer, at in found.items()}
     yield from explained.events(run.network)
-    yield from cam_results(name, cams, run.image, what=f"evidence for {explained.target}")
+    values = yield from cam_results(name, cams, run.image, what=f"evidence for {explained.target}")
+    return Found(values, explained.target)
 
 
 def evidence(
@@ -152,8 +153,12 @@ def _has_positions(output: Tensor) -> bool:
     return output.ndim == 4 and output.shape[2:].numel() > 1  # noqa: PLR2004 - (B, C, h, w)
 
 
-def cam_results(name: str, cams: Mapping[str, Tensor], image: Tensor, *, what: str) -> Iterator[events.Event]:
+def cam_results(
+    name: str, cams: Mapping[str, Tensor], image: Tensor, *, what: str
+) -> Generator[events.Event, None, Tensor]:
     """The map over the picture, the raw map of each layer, and notes on layers that have nothing to show.
+
+    Gives the map that is drawn, (H, W).
 
     Args:
         name: Of the heatmap.
@@ -171,7 +176,7 @@ def cam_results(name: str, cams: Mapping[str, Tensor], image: Tensor, *, what: s
         yield events.Tensor(own, cam[0, 0], caption=f"{what}, as {layer} has it, before interpolation")
         if not cam.any():
             yield events.Note(f"nothing at {layer} is {what}: the map is zero everywhere")
-    yield extent(values)
+    return values
 
 
 def drawn(cams: Mapping[str, Tensor], image: Tensor) -> Tensor:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
-from convscope_sdk.events import Event, Note
-from convscope_sdk.params import ImageParams
+from convscope_sdk.events import Note
 from convscope_sdk.run import Run
-from convscope_sdk.target import TargetField
-from convscope_sdk.technique import technique
-from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
+from convscope_techniques.attribution.params import AttributionParams
 from convscope_techniques.attribution.ruled_gradient import ruled_gradient
 from convscope_techniques.attribution.unpooling import ZeilerUnpooling
 
 __all__ = ["DeconvnetParams", "deconvnet"]
 
 
-class DeconvnetParams(ImageParams):
+class DeconvnetParams(AttributionParams):
     """Parameters of `deconvnet`."""
 
-    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
     unpooling: Literal["switches", "zeiler"] = Field(
         "switches",
         description=(
@@ -32,12 +28,12 @@ class DeconvnetParams(ImageParams):
     )
 
 
-@technique(
+@attribution(
     "deconvnet",
     needs={"image", "gradients", "classes"},
     cites="Zeiler & Fergus 2014, arXiv:1311.2901",
 )
-def deconvnet(run: Run[DeconvnetParams]) -> Iterator[Event]:
+def deconvnet(run: Run[DeconvnetParams]) -> Reporting:
     """What in the picture a unit answers to: its activity sent back through the network, rectified on the way.
 
     The gradient of the score, except that a ReLU passes back max(R, 0) of the signal R that arrives, whatever its
@@ -60,4 +56,5 @@ def deconvnet(run: Run[DeconvnetParams]) -> Iterator[Event]:
             f"no max pooling on the way to {found.explained.target}, so there are no switches: this is what the "
             f"weights answer to, and much the same for any picture; guided_backprop does depend on the picture"
         )
-    yield from found.results("deconvnet")
+    strength = yield from found.results("deconvnet")
+    return Found(strength, found.explained.target)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from convscope_sdk.events import Event, Predictions, Scores
+from convscope_sdk.events import Predictions, Scores
 from convscope_sdk.network import Network
 from convscope_sdk.run import Run
-from convscope_sdk.technique import technique
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.cam import LayersParams, cam_results, check_positions
 
 __all__ = ["EigenCamParams", "eigen_cam", "first_component"]
@@ -28,8 +26,8 @@ class EigenCamParams(LayersParams):
     )
 
 
-@technique("eigen_cam", needs={"image", "spatial_layer"}, cites="Muhammad & Yeasin 2020, arXiv:2008.00299")
-def eigen_cam(run: Run[EigenCamParams]) -> Iterator[Event]:
+@attribution("eigen_cam", needs={"image", "spatial_layer"}, cites="Muhammad & Yeasin 2020, arXiv:2008.00299")
+def eigen_cam(run: Run[EigenCamParams]) -> Reporting:
     """Where a layer is active, whatever the class: its maps projected on their first principal component.
 
     With the maps as a matrix A, positions by channels, and A = U S V^T, tensor `cam`, (h, w), is ReLU(A v_1),
@@ -44,9 +42,10 @@ def eigen_cam(run: Run[EigenCamParams]) -> Iterator[Event]:
     if logits is not None:
         yield Predictions(network.predictions(logits))
     cams = {layer: cam.relu() for layer, (cam, _) in components.items()}
-    yield from cam_results("eigen_cam", cams, image, what="first principal component")
+    values = yield from cam_results("eigen_cam", cams, image, what="first principal component")
     fractions = [fraction for _, fraction in components.values()]
     yield Scores({"explained_fraction": sum(fractions) / len(fractions)})
+    return Found(values, None)
 
 
 def first_component(maps: Tensor, *, centered: bool) -> tuple[Tensor, float]:

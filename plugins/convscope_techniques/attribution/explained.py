@@ -40,6 +40,8 @@ class Explained:
         scores = {"target_score": value}
         if self.target.index is not None:
             scores["target_probability"] = float(logits[0].softmax(0)[self.target.index])
+            won = value > 0 if self.target.minus else int(logits[0].argmax()) == self.target.index
+            scores["target_won"] = float(won)
         yield Scores(scores)
         yield Note(f"explains {_named(network, self.target)}: score {value:.4g}")
 

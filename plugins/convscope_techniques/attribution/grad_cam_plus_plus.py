@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from torch import Tensor
 
-from convscope_sdk.events import Event
 from convscope_sdk.run import Run
-from convscope_sdk.technique import technique
+from convscope_techniques.attribution.attribution import Reporting, attribution
 from convscope_techniques.attribution.cam import CamParams, gradient_cam
 
 __all__ = ["alphas", "grad_cam_plus_plus", "plus_plus_maps"]
 
 
-@technique(
+@attribution(
     "grad_cam_plus_plus",
     needs={"image", "gradients", "classes", "spatial_layer"},
     cites="Chattopadhyay et al. 2018, arXiv:1710.11063",
 )
-def grad_cam_plus_plus(run: Run[CamParams]) -> Iterator[Event]:
+def grad_cam_plus_plus(run: Run[CamParams]) -> Reporting:
     """Where the network looked for a class, with several instances of it, or all of a large one, shown alike.
 
     With g the gradient of the logit S at a map A, the map's weight is w = sum over positions of
@@ -28,7 +25,7 @@ def grad_cam_plus_plus(run: Run[CamParams]) -> Iterator[Event]:
     for maps at or above zero, as they are after a ReLU; elsewhere sum(A) counts what is above zero, which keeps
     alpha at or below 1/2 wherever g is positive.
     """
-    yield from gradient_cam(run, "grad_cam_plus_plus", plus_plus_maps)
+    return (yield from gradient_cam(run, "grad_cam_plus_plus", plus_plus_maps))
 
 
 def plus_plus_maps(maps: Tensor, gradient: Tensor) -> Tensor:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pydantic import Field
-
-from convscope_sdk.events import Event
-from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
-from convscope_sdk.target import TargetField
-from convscope_sdk.technique import technique
-from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
+from convscope_techniques.attribution.params import AttributionParams
 from convscope_techniques.attribution.ruled_gradient import ruled_gradient
 
 __all__ = ["GuidedBackpropParams", "guided_backprop"]
 
 
-class GuidedBackpropParams(ImageParams):
+class GuidedBackpropParams(AttributionParams):
     """Parameters of `guided_backprop`."""
 
-    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
 
-
-@technique(
+@attribution(
     "guided_backprop",
     needs={"image", "gradients", "classes"},
     cites="Springenberg et al. 2015, arXiv:1412.6806",
 )
-def guided_backprop(run: Run[GuidedBackpropParams]) -> Iterator[Event]:
+def guided_backprop(run: Run[GuidedBackpropParams]) -> Reporting:
     """What in the picture drives a class or a unit up: sharp edges and parts, by guided backpropagation.
 
     The gradient of the score, except that a ReLU passes back max(R, 0) [x > 0] of the gradient R that arrives;
@@ -39,4 +30,5 @@ def guided_backprop(run: Run[GuidedBackpropParams]) -> Iterator[Event]:
     found = ruled_gradient(run.network, run.image, run.params.target, "guided")
     yield from found.explained.events(run.network)
     yield from found.applicability()
-    yield from found.results("guided_backprop")
+    strength = yield from found.results("guided_backprop")
+    return Found(strength, found.explained.target)

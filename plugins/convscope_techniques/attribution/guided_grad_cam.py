@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from convscope_sdk import events
-from convscope_sdk.events import Event
 from convscope_sdk.run import Run
-from convscope_sdk.technique import technique
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.cam import CamParams, drawn, evidence
 from convscope_techniques.attribution.grad_cam import weighted_maps
 from convscope_techniques.attribution.ruled_gradient import ruled_gradient
@@ -15,12 +12,12 @@ from convscope_techniques.attribution.ruled_gradient import ruled_gradient
 __all__ = ["guided_grad_cam"]
 
 
-@technique(
+@attribution(
     "guided_grad_cam",
     needs={"image", "gradients", "classes", "spatial_layer"},
     cites="Selvaraju et al. 2017, arXiv:1610.02391",
 )
-def guided_grad_cam(run: Run[CamParams]) -> Iterator[Event]:
+def guided_grad_cam(run: Run[CamParams]) -> Reporting:
     """The fine details within what the network looked at for a class: guided backpropagation times Grad-CAM.
 
     Tensor `gradient`, (3, H, W), is the guided gradient with respect to pixels times tensor `grad_cam`, (H, W), the
@@ -33,8 +30,9 @@ def guided_grad_cam(run: Run[CamParams]) -> Iterator[Event]:
     where = drawn({layer: weighted_maps(*at).relu() for layer, at in found.items()}, image)
     yield from guided.explained.events(network)
     yield from guided.applicability()
-    yield from guided.results("guided_grad_cam", guided.gradient * where)
+    strength = yield from guided.results("guided_grad_cam", guided.gradient * where)
     yield events.Tensor("grad_cam", where, caption=f"evidence for {guided.explained.target}, at the picture's size")
     yield events.Tensor("guided_backprop", guided.gradient[0], caption="the guided gradient before it was weighted")
     if not where.any():
         yield events.Note(f"nothing speaks for {guided.explained.target} at {', '.join(found)}: all is zero")
+    return Found(strength, guided.explained.target)

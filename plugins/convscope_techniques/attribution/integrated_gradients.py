@@ -11,26 +11,24 @@ from torch import Tensor
 
 from convscope_sdk import events
 from convscope_sdk.events import Event, Heatmap, Note, Preview, Progress, Scores
-from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
 from convscope_sdk.target import Target
-from convscope_sdk.technique import technique
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
 from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
 from convscope_techniques.attribution.capped import CAP_HELP, CapField, capped
-from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField, explain
-from convscope_techniques.attribution.extent import extent
+from convscope_techniques.attribution.explained import explain
 from convscope_techniques.attribution.gradients import gradients
+from convscope_techniques.attribution.params import AttributionParams
 
 __all__ = ["IntegratedGradientsParams", "integrated_gradients", "nodes"]
 
 _ACCEPTED_GAP = 0.01  # of the score's difference
 
 
-class IntegratedGradientsParams(ImageParams):
+class IntegratedGradientsParams(AttributionParams):
     """Parameters of `integrated_gradients`; the defaults are the paper's."""
 
-    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
     steps: int = Field(50, ge=1, le=1000, description="Places between baseline and picture; the paper takes 20 to 300.")
     baseline: Baseline = Field("black", description=f"Where the path begins: a picture of no evidence. {BASELINE_HELP}")
     signed: bool = Field(True, description="Draw pixels that speak against the target too, in blue; else magnitudes.")
@@ -38,12 +36,12 @@ class IntegratedGradientsParams(ImageParams):
     batch: BatchField = Field(None, description=BATCH_HELP)
 
 
-@technique(
+@attribution(
     "integrated_gradients",
     needs={"image", "gradients", "classes"},
     cites="Sundararajan, Taly & Yan 2017, arXiv:1703.01365",
 )
-def integrated_gradients(run: Run[IntegratedGradientsParams]) -> Iterator[Event]:
+def integrated_gradients(run: Run[IntegratedGradientsParams]) -> Reporting:
     """How much each pixel adds to the score, compared with a baseline picture; all of them add up to the difference.
 
     Tensor `attribution`, (3, H, W), is (x - x') times the integral over a in [0, 1] of the gradient at
@@ -58,13 +56,13 @@ def integrated_gradients(run: Run[IntegratedGradientsParams]) -> Iterator[Event]
         difference = float(explained.score) - float(network.score(baseline, explained.target))
     yield from explained.events(network)
     yield Note(f"compared with the baseline {params.baseline}, which scores {float(explained.score) - difference:.4g}")
-    attribution = yield from _integrated(run, baseline, explained.target)
-    values = _shown(attribution, signed=params.signed)
+    added = yield from _integrated(run, baseline, explained.target)
+    values = _shown(added, signed=params.signed)
     caption = f"what each pixel adds to {explained.target}, from {params.baseline} in {params.steps} steps"
     yield Heatmap("integrated_gradients", capped(values, params.cap), signed=params.signed, caption=caption)
-    yield events.Tensor("attribution", attribution[0], caption=f"{caption}, by colour")
-    yield extent(values)
-    yield from _completeness(float(attribution.double().sum()), difference)
+    yield events.Tensor("attribution", added[0], caption=f"{caption}, by colour")
+    yield from _completeness(float(added.double().sum()), difference)
+    return Found(values, explained.target)
 
 
 def nodes(steps: int) -> tuple[Tensor, Tensor]:

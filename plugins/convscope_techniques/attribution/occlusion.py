@@ -11,18 +11,12 @@ from pydantic import Field, model_validator
 from convscope_sdk.errors import FieldViolation, InvalidParams
 from convscope_sdk.events import Event, Heatmap, Preview, Progress, Scores, Tensor
 from convscope_sdk.network import Network
-from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
 from convscope_sdk.target import Target
-from convscope_sdk.technique import technique
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
-from convscope_techniques.attribution.explained import (
-    DEFAULT_TARGET,
-    TARGET_HELP,
-    Explained,
-    TargetField,
-    explain,
-)
+from convscope_techniques.attribution.explained import Explained, explain
+from convscope_techniques.attribution.params import AttributionParams
 from convscope_techniques.attribution.windows import Windows
 
 __all__ = ["OcclusionParams", "occlusion"]
@@ -30,10 +24,9 @@ __all__ = ["OcclusionParams", "occlusion"]
 _PIXELS_PER_BATCH = {"cpu": 2 * 224 * 224, "mps": 16 * 224 * 224, "cuda": 64 * 224 * 224}
 
 
-class OcclusionParams(ImageParams):
+class OcclusionParams(AttributionParams):
     """Parameters of `occlusion`."""
 
-    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
     window: int = Field(32, ge=1, le=1024, description="Edge of the square window that hides the picture, pixels.")
     stride: int = Field(16, ge=1, le=1024, description="Pixels from one window to the next; at most `window`.")
     baseline: Baseline = Field("grey", description=BASELINE_HELP)
@@ -58,8 +51,8 @@ class OcclusionParams(ImageParams):
         return self
 
 
-@technique("occlusion", needs={"image", "classes"}, cites="Zeiler & Fergus 2014, arXiv:1311.2901")
-def occlusion(run: Run[OcclusionParams]) -> Iterator[Event]:
+@attribution("occlusion", needs={"image", "classes"}, cites="Zeiler & Fergus 2014, arXiv:1311.2901")
+def occlusion(run: Run[OcclusionParams]) -> Reporting:
     """Which parts the network cannot do without: the score's drop as a window slides over the picture.
 
     A window stands at every multiple of `stride`, ceil((edge - window) / stride) + 1 along each edge, the last
@@ -83,6 +76,7 @@ def occlusion(run: Run[OcclusionParams]) -> Iterator[Event]:
         yield Progress(len(measured), len(windows), {"lowest_score": float(measured[:, 0].min())})
         yield Preview(_map(params, windows, explained, measured), caption="so far", heatmap=True)
     yield from _results(params, windows, explained, measured)
+    return Found(windows.spread(explained.score - measured[:, 0]), explained.target)
 
 
 def _check(params: OcclusionParams, height: int, width: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,22 +15,20 @@ from torch.nn import functional
 
 from convscope_sdk.events import Event, Heatmap, Note, Preview, Progress, Scores
 from convscope_sdk.network import Network
-from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
 from convscope_sdk.target import Target
-from convscope_sdk.technique import technique
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
 from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
-from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField, explain
-from convscope_techniques.attribution.extent import extent
+from convscope_techniques.attribution.explained import explain
+from convscope_techniques.attribution.params import AttributionParams
 
 __all__ = ["RandomMasks", "RiseParams", "rise"]
 
 
-class RiseParams(ImageParams):
+class RiseParams(AttributionParams):
     """Parameters of `rise`; the defaults are the paper's."""
 
-    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
     samples: int = Field(4000, ge=1, le=100_000, description="Masks; the paper takes 4,000 to 8,000.")
     cells: int = Field(7, ge=2, le=64, description="Rows and columns of the small random grid that a mask is made of.")
     p: float = Field(0.5, gt=0, lt=1, description="Probability that a cell of the grid is kept.")
@@ -45,8 +43,8 @@ class RiseParams(ImageParams):
     batch: BatchField = Field(None, description=BATCH_HELP)
 
 
-@technique("rise", needs={"image", "classes"}, cites="Petsiuk, Das & Saenko 2018, arXiv:1806.07421")
-def rise(run: Run[RiseParams]) -> Iterator[Event]:
+@attribution("rise", needs={"image", "classes"}, cites="Petsiuk, Das & Saenko 2018, arXiv:1806.07421")
+def rise(run: Run[RiseParams]) -> Reporting:
     """Which parts the network recognises the class by, from its answers to randomly masked pictures alone.
 
     `rise`, (H, W), is 1/(N p) times the sum over N random masks M of f(x under M) M: the mean probability of the
@@ -64,7 +62,7 @@ def rise(run: Run[RiseParams]) -> Iterator[Event]:
     caption = f"mean {measure} of {explained.target} while a pixel is visible, {params.samples} masks"
     yield Heatmap("rise", values, caption=caption)
     yield Scores({"masks": float(params.samples), "mean_measure": mean})
-    yield extent(values)
+    return Found(values, explained.target)
 
 
 @dataclass(frozen=True, slots=True)

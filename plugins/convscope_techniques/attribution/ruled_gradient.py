@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -16,7 +16,6 @@ from convscope_sdk.network import Network
 from convscope_sdk.rules import GradientRule, Rule
 from convscope_sdk.target import Target
 from convscope_techniques.attribution.explained import Explained
-from convscope_techniques.attribution.extent import extent
 from convscope_techniques.attribution.unpooling import ZeilerUnpooling
 
 __all__ = ["RuledGradient", "gradient_picture", "ruled_gradient"]
@@ -55,8 +54,8 @@ class RuledGradient:
         if not total:
             yield Note(f"no non-linearity comes before {self.explained.target}: this is its plain gradient")
 
-    def results(self, name: str, gradient: Tensor | None = None) -> Iterator[Event]:
-        """The gradient as a picture around grey, its strength over the input, and the numbers.
+    def results(self, name: str, gradient: Tensor | None = None) -> Generator[Event, None, Tensor]:
+        """The gradient as a picture around grey, its strength over the input, and the numbers; gives the strength.
 
         Args:
             name: Of the picture.
@@ -69,7 +68,7 @@ class RuledGradient:
         strength = shown[0].abs().amax(0)
         yield Heatmap("strength", strength, caption=f"{caption}: largest magnitude over the colours")
         yield events.Tensor("gradient", shown[0], caption=f"{caption}, as numbers")
-        yield extent(strength)
+        return strength
 
 
 def ruled_gradient(

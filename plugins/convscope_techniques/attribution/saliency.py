@@ -9,20 +9,19 @@ import torch
 from pydantic import Field
 
 from convscope_sdk.events import Event, Heatmap, ImageGrid, Tensor
-from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
-from convscope_sdk.technique import technique
-from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField, explain
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
+from convscope_techniques.attribution.explained import explain
+from convscope_techniques.attribution.params import AttributionParams
 
 __all__ = ["Reduce", "SaliencyParams", "reduced", "saliency"]
 
 Reduce = Literal["max", "mean", "none"]
 
 
-class SaliencyParams(ImageParams):
+class SaliencyParams(AttributionParams):
     """Parameters of `saliency`; the defaults are the paper's."""
 
-    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
     reduce: Reduce = Field(
         "max",
         description=(
@@ -36,12 +35,12 @@ class SaliencyParams(ImageParams):
     times_input: bool = Field(False, description="Multiply the gradient by the pixel: gradient x input.")
 
 
-@technique(
+@attribution(
     "saliency",
     needs={"image", "gradients", "classes"},
     cites="Simonyan, Vedaldi & Zisserman 2013, arXiv:1312.6034",
 )
-def saliency(run: Run[SaliencyParams]) -> Iterator[Event]:
+def saliency(run: Run[SaliencyParams]) -> Reporting:
     """Which pixels change the score most: the magnitude of its gradient with respect to the picture.
 
     The score is unnormalised (the logit, not the probability), the pixels are in [0, 1], and the map is
@@ -61,6 +60,8 @@ def saliency(run: Run[SaliencyParams]) -> Iterator[Event]:
     else:
         yield Heatmap("saliency", values[0], signed=params.signed, caption=caption)
     yield Tensor("gradient", gradient[0], caption="of the score with respect to pixels in [0, 1]")
+    shown = reduced(sensitivity, "max", signed=params.signed)[0] if params.reduce == "none" else values
+    return Found(shown[0], explained.target)
 
 
 def reduced(gradient: torch.Tensor, reduce: Reduce, *, signed: bool = False) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from convscope_sdk.events import Event, Note, Preview, Progress, Scores
 from convscope_sdk.network import Network
 from convscope_sdk.run import Run
 from convscope_sdk.target import Target
-from convscope_sdk.technique import technique
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
 from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
 from convscope_techniques.attribution.cam import CamParams, cam_results, drawn, observe
@@ -34,12 +34,12 @@ class ScoreCamParams(CamParams):
     batch: BatchField = Field(None, description=BATCH_HELP)
 
 
-@technique(
+@attribution(
     "score_cam",
     needs={"image", "classes", "spatial_layer"},
     cites="Wang et al. 2020, arXiv:1910.01279",
 )
-def score_cam(run: Run[ScoreCamParams]) -> Iterator[Event]:
+def score_cam(run: Run[ScoreCamParams]) -> Reporting:
     """Where the network looked for a class, without gradients: maps weighted by the score that each keeps as a mask.
 
     Map k, brought to the picture's size and then to [0, 1], is the mask H_k; what it hides becomes the baseline.
@@ -59,8 +59,9 @@ def score_cam(run: Run[ScoreCamParams]) -> Iterator[Event]:
     if total < count:
         yield Note(f"{total} of {count} maps are used as masks; the others are constant or below k")
     cams = yield from _scored(run, maps, plans, explained.target)
-    yield from cam_results("score_cam", cams, image, what=f"evidence for {explained.target}")
+    values = yield from cam_results("score_cam", cams, image, what=f"evidence for {explained.target}")
     yield Scores({"baseline_score": floor, "masks": float(total)})
+    return Found(values, explained.target)
 
 
 def masks(maps: Tensor, image: Tensor) -> Tensor:

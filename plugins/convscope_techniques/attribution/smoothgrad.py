@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Literal
 
 import torch
@@ -12,24 +12,22 @@ from torch import Tensor
 from convscope_sdk import events
 from convscope_sdk.events import Event, Heatmap, ImageGrid, Preview, Progress
 from convscope_sdk.network import Network
-from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
 from convscope_sdk.target import Target
-from convscope_sdk.technique import technique
+from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
 from convscope_techniques.attribution.capped import CAP_HELP, CapField, capped
-from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField, explain
-from convscope_techniques.attribution.extent import extent
+from convscope_techniques.attribution.explained import explain
 from convscope_techniques.attribution.gradients import gradients
+from convscope_techniques.attribution.params import AttributionParams
 from convscope_techniques.attribution.saliency import Reduce, reduced
 
 __all__ = ["SmoothGradParams", "smoothgrad"]
 
 
-class SmoothGradParams(ImageParams):
+class SmoothGradParams(AttributionParams):
     """Parameters of `smoothgrad`; the defaults are the paper's."""
 
-    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
     samples: int = Field(50, ge=1, le=10_000, description="Noisy copies of the picture; more than 50 change little.")
     sigma: float = Field(
         0.15,
@@ -56,12 +54,12 @@ class SmoothGradParams(ImageParams):
     batch: BatchField = Field(None, description=BATCH_HELP)
 
 
-@technique(
+@attribution(
     "smoothgrad",
     needs={"image", "gradients", "classes"},
     cites="Smilkov et al. 2017, arXiv:1706.03825",
 )
-def smoothgrad(run: Run[SmoothGradParams]) -> Iterator[Event]:
+def smoothgrad(run: Run[SmoothGradParams]) -> Reporting:
     """Which pixels change the score most, without the saliency map's noise: its mean over noisy pictures.
 
     The mean of the gradients at x + N(0, s^2), s = sigma (max x - min x), for the class that the clean picture
@@ -81,8 +79,9 @@ def smoothgrad(run: Run[SmoothGradParams]) -> Iterator[Event]:
         yield events.Tensor("smoothgrad", values, caption=caption)
     else:
         yield Heatmap("smoothgrad", capped(values[0], params.cap), signed=params.signed, caption=caption)
-        yield extent(values[0])
     yield events.Tensor("gradient", average[0], caption=f"{params.average} of the gradients, pixels in [0, 1]")
+    shown = reduced(average, "max", signed=params.signed)[0] if params.reduce == "none" else values
+    return Found(shown[0], explained.target)
 
 
 def _accumulated(run: Run[SmoothGradParams], target: Target) -> Generator[Event, None, Tensor]:

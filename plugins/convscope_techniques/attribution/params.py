@@ -1,0 +1,31 @@
+"""The parameters that every attribution has."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from convscope_sdk.params import ImageParams
+from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField
+
+__all__ = ["AttributionParams", "ScoredParams"]
+
+
+class ScoredParams(ImageParams):
+    """How closely a map is looked at."""
+
+    scores: Literal["basic", "full"] = Field(
+        "basic",
+        description=(
+            "How much the report says about the map: `basic`, its range and the target's score, and how it meets a "
+            "`mask` if one is given; `full`, also deletion and insertion, the confidence it keeps as a mask, and the "
+            "randomisation check, which explains five networks more and holds a copy of the network meanwhile."
+        ),
+    )
+
+
+class AttributionParams(ScoredParams):
+    """Parameters of an attribution of one score."""
+
+    target: TargetField = Field(DEFAULT_TARGET, description=TARGET_HELP)
