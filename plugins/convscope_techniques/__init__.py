@@ -23,6 +23,7 @@ from convscope_techniques.attribution.saliency import saliency as _saliency
 from convscope_techniques.attribution.score_cam import score_cam as _score_cam
 from convscope_techniques.attribution.smoothgrad import smoothgrad as _smoothgrad
 from convscope_techniques.embedding.embedding import embedding as _embedding
+from convscope_techniques.embedding.nearest_neighbors import nearest_neighbors as _nearest_neighbors
 from convscope_techniques.segmentation.segmentation import segmentation as _segmentation
 from convscope_techniques.synthesis.class_visualization import class_visualization as _class_visualization
 from convscope_techniques.synthesis.deepdream import deepdream as _deepdream
@@ -36,6 +37,7 @@ from convscope_techniques.texture.image_quilting import image_quilting as _image
 from convscope_techniques.texture.neural_texture import neural_texture as _neural_texture
 from convscope_techniques.texture.style_transfer import style_transfer as _style_transfer
 from convscope_techniques.texture.texture_synthesis import texture_synthesis as _texture_synthesis
+from convscope_techniques.units.maximal_patches import maximal_patches as _maximal_patches
 from convscope_techniques.weights.filters import filters as _filters
 
 __all__ = ["convscope_techniques"]
@@ -70,7 +72,9 @@ def convscope_techniques() -> Iterable[Technique[Any]]:
         _fgsm,
         _fooling_image,
         _pgd,
+        _nearest_neighbors,
         _embedding,
+        _maximal_patches,
         _texture_synthesis,
         _image_quilting,
         _neural_texture,

@@ -39,6 +39,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "image_quilting": {"window": 12},
     "neural_texture": {"steps": 2},
     "style_transfer": {"steps": 2},
+    "nearest_neighbors": {"image_set": "few", "k": 3},
+    "maximal_patches": {"image_set": "few", "k": 4},
     "embedding": {"image_set": "few", "steps": 250, "size": 64},
 }
 MODELS = {"painter": inverter()}
