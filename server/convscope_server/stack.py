@@ -11,6 +11,8 @@ from convscope_server.config import Settings
 from convscope_server.engine.engine import Engine
 from convscope_server.engine.options import WorkerOptions
 from convscope_server.images.content import ContentStore
+from convscope_server.images.set_store import ImageSetStore
+from convscope_server.images.sets import ImageSetService
 from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
@@ -24,6 +26,7 @@ class Stack:
 
     engine: Engine
     runs: RunService
+    image_sets: ImageSetService
     servicers: Servicers
     admission: Admission
 
@@ -36,11 +39,12 @@ class Stack:
             max_queued=settings.max_queued,
             drain_grace=settings.drain_grace,
         )
-        store = RunStore(database)
+        store, uploaded = RunStore(database), ImageSetStore(database)
+        content.holders += [store.referred, uploaded.referred]
         runs = RunService(store, content, engine, limits)
-        return cls(
-            engine, runs, Servicers.of(runs, store, content, engine, settings), Admission(Gate(), door or Door())
-        )
+        image_sets = ImageSetService(uploaded, content, engine, folders=settings.image_sets_dir)
+        servicers = Servicers.of(runs, store, image_sets, content, engine=engine, settings=settings)
+        return cls(engine, runs, image_sets, servicers, Admission(Gate(), door or Door()))
 
     async def start(self) -> None:
         """Start the engine, take up earlier runs, and open the gate.
@@ -49,11 +53,13 @@ class Stack:
             RequestError: no worker could be started.
         """
         await self.runs.start()
+        await self.image_sets.start()
         self.admission.gate.open = True
 
     async def close(self) -> None:
         """Stop everything now."""
         await self.runs.close()
+        await self.image_sets.close()
 
 
 def worker_options(settings: Settings, *, content_url: str = "", index_dir: str = "") -> WorkerOptions:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import msgspec
 
 from convscope_server.engine.engine import Blame, Catalog, EngineListener
-from convscope_server.engine.messages import DeviceStatus, LoadedModel, ModelDetail, ModelInfo, RunSpec
+from convscope_server.engine.messages import DeviceStatus, ImageSetDetail, LoadedModel, ModelDetail, ModelInfo, RunSpec
 from convscope_server.errors import RequestError
 from convscope_server.images.content import digest_of
 from convscope_server.runs.events import (
@@ -45,6 +45,7 @@ class FakeEngine:
         cancelled: Every cancel asked for, whether or not the run was there.
         runs: The runs on it now.
         details: What `describe_model` knows, by model.
+        image_sets: What `describe_image_set` knows, by name.
         loaded: What `load_model` has loaded, by model.
         arriving: Models that the next `refresh_models` finds, by name.
     """
@@ -55,6 +56,7 @@ class FakeEngine:
         self.cancelled: list[tuple[str, CancelReason]] = []
         self.runs: dict[str, RunSpec] = {}
         self.details: dict[str, ModelDetail] = {}
+        self.image_sets: dict[str, ImageSetDetail] = {}
         self.loaded: dict[str, LoadedModel] = {}
         self.arriving: dict[str, ModelInfo] = {}
         self._script = script
@@ -127,6 +129,12 @@ class FakeEngine:
         if model not in self.details:
             raise RequestError.unknown("model", model, self.details)
         return self.details[model]
+
+    async def describe_image_set(self, image_set: str) -> ImageSetDetail:
+        """From `image_sets`."""
+        if image_set not in self.image_sets:
+            raise RequestError.unknown("image set", image_set, self.image_sets)
+        return self.image_sets[image_set]
 
     def devices(self) -> list[DeviceStatus]:
         """One device, "cpu"."""

@@ -17,6 +17,7 @@ from convscope.testing import FakeServer
 from convscope.v1 import (
     catalog_service_pb2_grpc,
     content_service_pb2_grpc,
+    image_set_service_pb2_grpc,
     model_admin_service_pb2_grpc,
     visualization_service_pb2_grpc,
 )
@@ -27,6 +28,7 @@ _SERVICES = (
     (visualization_service_pb2_grpc, "VisualizationService", {"Visualize", "WatchRun"}),
     (catalog_service_pb2_grpc, "CatalogService", set[str]()),
     (content_service_pb2_grpc, "ContentService", {"Download"}),
+    (image_set_service_pb2_grpc, "ImageSetService", set[str]()),
     (model_admin_service_pb2_grpc, "ModelAdminService", set[str]()),
 )
 

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from convscope.v1 import artifact_pb2, run_pb2
 from convscope.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from convscope.v1.content_service_pb2_grpc import ContentServiceStub
+from convscope.v1.image_set_service_pb2_grpc import ImageSetServiceStub
 from convscope.v1.model_admin_service_pb2_grpc import ModelAdminServiceStub
 from convscope.v1.visualization_service_pb2_grpc import VisualizationServiceStub
 from convscope_server.api.convert import struct_of
@@ -98,6 +99,10 @@ class Port:
     @property
     def content(self) -> Any:
         return ContentServiceStub(self.channel)
+
+    @property
+    def image_sets(self) -> Any:
+        return ImageSetServiceStub(self.channel)
 
     @property
     def admin(self) -> Any:

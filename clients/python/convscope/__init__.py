@@ -14,7 +14,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convscope import errors
-from convscope.catalog import DeviceInfo, LayerInfo, ModelInfo, PluginInfo, ReceptiveField, RunInfo, TechniqueInfo
+from convscope.catalog import (
+    DeviceInfo,
+    ImageSetInfo,
+    LayerInfo,
+    ModelInfo,
+    PluginInfo,
+    ReceptiveField,
+    RunInfo,
+    TechniqueInfo,
+)
 from convscope.client import Client, connect, embedded
 from convscope.errors import (
     AlreadyExists,
@@ -57,6 +66,7 @@ __all__ = [
     "FieldViolation",
     "Frame",
     "ImageLike",
+    "ImageSetInfo",
     "Internal",
     "InvalidArgument",
     "LayerInfo",

@@ -44,6 +44,7 @@ def start_server(
     techniques: Iterable[Any],
     plugin_files: Iterable[str | os.PathLike[str]],
     models_dir: str | os.PathLike[str] | None,
+    image_sets_dir: str | os.PathLike[str] | None,
     devices: Iterable[str],
 ) -> EmbeddedServer:
     """A started server in this process.
@@ -59,6 +60,7 @@ def start_server(
             techniques=tuple(techniques),
             plugin_files=tuple(os.fspath(path) for path in plugin_files) or None,
             models_dir=None if models_dir is None else os.fspath(models_dir),
+            image_sets_dir=None if image_sets_dir is None else os.fspath(image_sets_dir),
             devices=tuple(devices) or None,
         )
         with _translated():

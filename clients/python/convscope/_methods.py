@@ -10,11 +10,12 @@ from google.protobuf.message import Message
 from convscope.v1 import artifact_pb2 as artifact
 from convscope.v1 import catalog_service_pb2 as catalog
 from convscope.v1 import content_service_pb2 as content
+from convscope.v1 import image_set_service_pb2 as image_sets
 from convscope.v1 import model_admin_service_pb2 as admin
 from convscope.v1 import run_pb2 as run
 from convscope.v1 import visualization_service_pb2 as visualization
 
-__all__ = ["Message", "Method", "admin", "artifact", "catalog", "content", "run", "visualization"]
+__all__ = ["Message", "Method", "admin", "artifact", "catalog", "content", "image_sets", "run", "visualization"]
 
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -56,10 +57,16 @@ FIND_MISSING = Method(_CONTENT, "FindMissing", content.FindMissingRequest, conte
 UPLOAD = Method(_CONTENT, "Upload", content.UploadRequest, content.UploadResponse)
 DOWNLOAD = Method(_CONTENT, "Download", content.DownloadRequest, content.DownloadResponse)
 
+_SETS = "ImageSetService"
+CREATE_IMAGE_SET = Method(_SETS, "CreateImageSet", image_sets.CreateImageSetRequest, image_sets.CreateImageSetResponse)
+GET_IMAGE_SET = Method(_SETS, "GetImageSet", image_sets.GetImageSetRequest, image_sets.GetImageSetResponse)
+LIST_IMAGE_SETS = Method(_SETS, "ListImageSets", image_sets.ListImageSetsRequest, image_sets.ListImageSetsResponse)
+DELETE_IMAGE_SET = Method(_SETS, "DeleteImageSet", image_sets.DeleteImageSetRequest, image_sets.DeleteImageSetResponse)
+
 _ADMIN = "ModelAdminService"
 LOAD_MODEL = Method(_ADMIN, "LoadModel", admin.LoadModelRequest, admin.LoadModelResponse)
 UNLOAD_MODEL = Method(_ADMIN, "UnloadModel", admin.UnloadModelRequest, admin.UnloadModelResponse)
 LIST_DEVICES = Method(_ADMIN, "ListDevices", admin.ListDevicesRequest, admin.ListDevicesResponse)
 
-# Those that may load a model first, which takes as long as loading takes.
-SLOW = frozenset({GET_MODEL.path, LOAD_MODEL.path})
+# Those that may load a model or go through a folder first, which takes as long as that takes.
+SLOW = frozenset({GET_MODEL.path, LOAD_MODEL.path, GET_IMAGE_SET.path, CREATE_IMAGE_SET.path})

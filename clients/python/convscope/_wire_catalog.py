@@ -7,6 +7,7 @@ import json
 from convscope._wire import failure, from_struct, moment, run_state
 from convscope.catalog import (
     DeviceInfo,
+    ImageSetInfo,
     LayerInfo,
     LoadedModel,
     ModelInfo,
@@ -15,7 +16,7 @@ from convscope.catalog import (
     RunInfo,
     TechniqueInfo,
 )
-from convscope.v1 import catalog_service_pb2, model_admin_service_pb2, run_pb2
+from convscope.v1 import catalog_service_pb2, image_set_service_pb2, model_admin_service_pb2, run_pb2
 
 __all__: list[str] = []
 
@@ -103,6 +104,20 @@ def device(message: model_admin_service_pb2.Device) -> DeviceInfo:
         models=tuple(LoadedModel(m.name, m.size_bytes, m.users) for m in message.models),
         model_budget_bytes=message.model_budget_bytes,
         restarts=message.restarts,
+    )
+
+
+def image_set(message: image_set_service_pb2.ImageSet) -> ImageSetInfo:
+    """An image set of the catalog."""
+    return ImageSetInfo(
+        name=message.name,
+        source=message.source,
+        description=message.description,
+        count=message.count,
+        labels={column.name: dict(column.counts) for column in message.label_columns},
+        size_bytes=message.size_bytes,
+        manifest=message.manifest,
+        create_time=moment(message.create_time) if message.HasField("create_time") else None,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 from convscope import _methods, _wire_catalog
 from convscope._address import Address
 from convscope._aio_content import deliver
+from convscope._aio_image_sets import AsyncImageSets
 from convscope._aio_run import AsyncRun
 from convscope._content import digest_of
 from convscope._profiles import Access
@@ -83,6 +84,11 @@ class AsyncClient:
         """Take a model off a device, or off all; gives the devices that it was on."""
         request = _methods.UNLOAD_MODEL.request(model=model, device=device)
         return list((await self._transport.unary(_methods.UNLOAD_MODEL, request)).devices)
+
+    @property
+    def image_sets(self) -> AsyncImageSets:
+        """The sets of pictures that techniques can look at; make one of your own with `image_sets.create`."""
+        return AsyncImageSets(self._transport, give_up_after=self._give_up_after)
 
     async def visualize(
         self,
@@ -201,10 +207,17 @@ def embedded(
     techniques: Iterable[Any] = (),
     plugin_files: Iterable[str | os.PathLike[str]] = (),
     models_dir: str | os.PathLike[str] | None = None,
+    image_sets_dir: str | os.PathLike[str] | None = None,
     devices: Iterable[str] = (),
 ) -> AsyncClient:
     """A client of a server inside this process. Arguments and errors are those of `convscope.embedded`."""
     from convscope._embedded import AsyncEmbeddedTransport, start_server
 
-    server = start_server(techniques=techniques, plugin_files=plugin_files, models_dir=models_dir, devices=devices)
+    server = start_server(
+        techniques=techniques,
+        plugin_files=plugin_files,
+        models_dir=models_dir,
+        image_sets_dir=image_sets_dir,
+        devices=devices,
+    )
     return AsyncClient(AsyncEmbeddedTransport(server))

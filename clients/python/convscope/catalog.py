@@ -12,6 +12,7 @@ from convscope.events import RunState
 
 __all__ = [
     "DeviceInfo",
+    "ImageSetInfo",
     "LayerInfo",
     "LoadedModel",
     "ModelInfo",
@@ -44,6 +45,31 @@ class TechniqueInfo:
     package: str = ""
     version: str = ""
     extra_images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSetInfo:
+    """An image set.
+
+    Attributes:
+        name: What the parameter `image_set` takes.
+        source: "builtin", "folder", "torchvision", "uploaded", or that of a plugin.
+        description: One line for a person.
+        count: Number of pictures; 0 in lists, where it is only known once a set is opened.
+        labels: How many pictures have each label, by label column; of `get` only.
+        size_bytes: Bytes of its files; of uploaded sets only.
+        manifest: Digest of its manifest; of uploaded sets only.
+        create_time: When it was made, or changed last; of uploaded sets only.
+    """
+
+    name: str
+    source: str
+    description: str = ""
+    count: int = 0
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    size_bytes: int = 0
+    manifest: str = ""
+    create_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from convscope._transport import GrpcTransport, Transport
 from convscope._wire import PreviewOptions
 from convscope.catalog import DeviceInfo, ModelInfo, PluginInfo, RunInfo, TechniqueInfo
 from convscope.events import RunState
+from convscope.image_sets import ImageSets
 from convscope.images import ImageLike, encode_image
 from convscope.run import Run
 
@@ -87,6 +88,11 @@ class Client:
         """Take a model off a device, or off all; gives the devices that it was on."""
         request = _methods.UNLOAD_MODEL.request(model=model, device=device)
         return list(self._transport.unary(_methods.UNLOAD_MODEL, request).devices)
+
+    @property
+    def image_sets(self) -> ImageSets:
+        """The sets of pictures that techniques can look at; make one of your own with `image_sets.create`."""
+        return ImageSets(self._transport, give_up_after=self._give_up_after)
 
     def visualize(
         self,
@@ -250,6 +256,7 @@ def embedded(
     techniques: Iterable[Any] = (),
     plugin_files: Iterable[str | os.PathLike[str]] = (),
     models_dir: str | os.PathLike[str] | None = None,
+    image_sets_dir: str | os.PathLike[str] | None = None,
     devices: Iterable[str] = (),
 ) -> Client:
     """A client of a server inside this process: no port, no files, gone with the client.
@@ -258,6 +265,7 @@ def embedded(
         techniques: `Technique`s to offer besides those of installed plugins.
         plugin_files: Loose plugin files to load.
         models_dir: Directory of models: NAME/model.toml each.
+        image_sets_dir: Directory of image sets, a folder of pictures each.
         devices: To use ("cpu", "cuda:0"); every usable one where empty.
 
     Raises:
@@ -265,5 +273,11 @@ def embedded(
     """
     from convscope._embedded import EmbeddedTransport, start_server
 
-    server = start_server(techniques=techniques, plugin_files=plugin_files, models_dir=models_dir, devices=devices)
+    server = start_server(
+        techniques=techniques,
+        plugin_files=plugin_files,
+        models_dir=models_dir,
+        image_sets_dir=image_sets_dir,
+        devices=devices,
+    )
     return Client(EmbeddedTransport(server))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from importlib import resources
 
@@ -54,26 +55,39 @@ class SamplesSource:
             photograph = self._photograph(label)
             return photograph if number == 0 else photograph.crop(_box(label, number, photograph.size))
 
+        def digest(index: int) -> bytes:
+            label, number = members[index]
+            return hashlib.sha256(_file_digest(label) + f"{_SEED} {number}".encode()).digest()
+
         return ImageSetSpec(
             NAME,
             self.name,
             [f"{label}/{number:02d}" for label, number in members],
             read,
+            digest,
             labels={CLASS: [label for label, _ in members]},
             description=next(self.entries()).description,
         )
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a source lives as long as its host
     def _photograph(self, label: str) -> Image.Image:
-        package, file = _PHOTOGRAPHS[label]
-        try:
-            data = resources.files(package).joinpath(file).read_bytes()
-        except (ImportError, OSError):
-            raise InvalidImageSet(
-                f"image set {NAME!r} needs scikit-image and scikit-learn: pip install 'convscope[server]'",
-                reason="IMAGE_SET_NOT_FOUND",
-            ) from None
-        return open_image(data).picture
+        return open_image(_file(label)).picture
+
+
+def _file(label: str) -> bytes:
+    package, file = _PHOTOGRAPHS[label]
+    try:
+        return resources.files(package).joinpath(file).read_bytes()
+    except (ImportError, OSError):
+        raise InvalidImageSet(
+            f"image set {NAME!r} needs scikit-image and scikit-learn: pip install 'convscope[server]'",
+            reason="IMAGE_SET_NOT_FOUND",
+        ) from None
+
+
+@functools.cache
+def _file_digest(label: str) -> bytes:
+    return hashlib.sha256(_file(label)).digest()
 
 
 def _box(label: str, number: int, size: tuple[int, int]) -> tuple[int, int, int, int]:

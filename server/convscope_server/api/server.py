@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from convscope.v1 import (
     catalog_service_pb2,
     content_service_pb2,
+    image_set_service_pb2,
     model_admin_service_pb2,
     visualization_service_pb2,
 )
@@ -23,12 +24,14 @@ from convscope_server.api.content import ContentServicer
 from convscope_server.api.handlers import handlers_of, method_name
 from convscope_server.api.health import Health
 from convscope_server.api.holdings import Holdings
+from convscope_server.api.image_sets import ImageSetServicer
 from convscope_server.api.model_admin import ModelAdminServicer
 from convscope_server.api.validate import Validator
 from convscope_server.api.visualization import VisualizationServicer
 from convscope_server.config import Settings
 from convscope_server.engine.engine import Engine
 from convscope_server.images.content import ContentStore
+from convscope_server.images.sets import ImageSetService
 from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
 
@@ -38,7 +41,13 @@ __all__ = ["SERVICES", "Servicers", "channel_options", "grpc_server"]
 # max"). So its limit is higher, and requests above MAX_MESSAGE are refused by the handlers with what to do instead.
 _MAX_RECEIVED = 32 * 2**20
 
-_FILES = (visualization_service_pb2, catalog_service_pb2, model_admin_service_pb2, content_service_pb2)
+_FILES = (
+    visualization_service_pb2,
+    catalog_service_pb2,
+    model_admin_service_pb2,
+    content_service_pb2,
+    image_set_service_pb2,
+)
 SERVICES: Mapping[str, ServiceDescriptor] = {
     service.name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }
@@ -55,17 +64,25 @@ class Servicers:
 
     @classmethod
     def of(
-        cls, runs: RunService, store: RunStore, content: ContentStore, engine: Engine, settings: Settings
+        cls,
+        runs: RunService,
+        store: RunStore,
+        image_sets: ImageSetService,
+        content: ContentStore,
+        *,
+        engine: Engine,
+        settings: Settings,
     ) -> Servicers:
         """The services over what they delegate to."""
         holdings = Holdings(store)
-        validator = Validator(engine, content, holdings, settings.max_image_pixels)
+        validator = Validator(engine, content, holdings, image_sets, settings.max_image_pixels)
         return cls(
             {
                 "VisualizationService": VisualizationServicer(runs, validator),
                 "CatalogService": CatalogServicer(engine),
                 "ModelAdminService": ModelAdminServicer(engine),
                 "ContentService": ContentServicer(content, holdings),
+                "ImageSetService": ImageSetServicer(image_sets, holdings, engine),
             }
         )
 

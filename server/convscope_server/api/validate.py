@@ -19,6 +19,7 @@ from convscope_server.engine.engine import Catalog, Engine
 from convscope_server.engine.messages import TechniqueInfo
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
+from convscope_server.images.sets import ImageSetService
 from convscope_server.runs.run import RunRequest
 
 __all__ = ["Validator", "find_technique", "known_model"]
@@ -32,12 +33,14 @@ class Validator:
         engine: Whose catalog counts.
         content: Where pictures are kept.
         holdings: Whose they are.
+        image_sets: Which sets of pictures there are.
         max_image_pixels: Larger pictures are refused before they are decoded.
     """
 
     engine: Engine
     content: ContentStore
     holdings: Holdings
+    image_sets: ImageSetService
     max_image_pixels: int = 50_000_000
 
     async def run_request(self, request: run_pb2.VisualizeRequest, *, watched: bool) -> RunRequest:
@@ -60,8 +63,9 @@ class Validator:
         _check_roles(request, technique, violations)
         pictures = await self._read(request, violations)
         violations.refuse_any()
+        image_sets = await self.image_sets.manifests(_image_sets(request, technique), owner=acting().name)
         digests = {path: await self._kept(image, data) for path, (image, data) in pictures.items()}
-        return _stored(request, digests, watched=watched)
+        return _stored(request, digests, image_sets, watched=watched)
 
     async def _read(
         self, request: run_pb2.VisualizeRequest, violations: Violations
@@ -142,7 +146,18 @@ def _check_roles(request: run_pb2.VisualizeRequest, technique: TechniqueInfo, vi
         )
 
 
-def _stored(request: run_pb2.VisualizeRequest, digests: dict[str, str], *, watched: bool) -> RunRequest:
+def _image_sets(request: run_pb2.VisualizeRequest, technique: TechniqueInfo) -> list[str]:
+    """The names of the image sets that are looked at: what is asked for, or the default."""
+    if "image_set" not in technique.needs:
+        return []
+    schema = json.loads(technique.params_schema).get("properties", {}).get("image_set", {})
+    name = params_of(request.params).get("image_set", schema.get("default"))
+    return [name] if isinstance(name, str) else []
+
+
+def _stored(
+    request: run_pb2.VisualizeRequest, digests: dict[str, str], image_sets: dict[str, str], *, watched: bool
+) -> RunRequest:
     extra_images = {role: digests[f"extra_images.{role}"] for role in sorted(request.extra_images)}
     return RunRequest(
         technique=request.technique,
@@ -158,4 +173,5 @@ def _stored(request: run_pb2.VisualizeRequest, digests: dict[str, str], *, watch
         labels=dict(sorted(request.labels.items())),
         max_restarts=request.max_restarts,
         owner=acting().name,
+        image_sets=image_sets,
     )

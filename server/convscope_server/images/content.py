@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
@@ -22,6 +22,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INCOMING = "incoming"
 
 T = TypeVar("T")
+
+Holder = Callable[[Collection[str]], Awaitable[set[str]]]
 
 
 def digest_of(content: bytes) -> str:
@@ -38,11 +40,15 @@ class ContentStore:
     Args:
         url: Where blobs lie; made when the first one arrives.
         max_bytes: Largest blob.
+
+    Attributes:
+        holders: Each gives those of some blobs that it needs.
     """
 
     def __init__(self, url: str, *, max_bytes: int = 256 * 1024 * 1024) -> None:
         self._blobs = Blobs(url, max_bytes)
         self.max_bytes = max_bytes
+        self.holders: list[Holder] = []
 
     async def put(self, content: bytes, digest: str | None = None) -> str:
         """Keep a blob and get its digest; one that is there already is not written again.
@@ -88,9 +94,21 @@ class ContentStore:
         paths = {digest: self._blobs.path(digest) for digest in digests}
         return await asyncio.to_thread(lambda: [d for d, path in paths.items() if not self._blobs.exists(path)])
 
+    async def total_size(self, digests: Iterable[str]) -> int:
+        """Length in bytes of blobs that are all here, together."""
+        paths = [self._blobs.path(digest) for digest in digests]
+        return await asyncio.to_thread(lambda: sum(map(self._blobs.size, paths)))
+
     async def delete(self, digest: str) -> None:
         """Forget a blob; one that is not here is fine."""
         await asyncio.to_thread(self._blobs.remove, self._blobs.path(digest))
+
+    async def drop(self, digests: Collection[str]) -> None:
+        """Forget those of the blobs that no holder needs."""
+        held = {digest for holder in self.holders for digest in await holder(digests)} if digests else set()
+        for digest in digests:
+            if digest not in held:
+                await self.delete(digest)
 
     def upload(self, digest: str) -> Upload:
         """A blob that arrives in pieces.

@@ -29,6 +29,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         extra_images: Digests ("sha256:…") by role.
+        image_sets: Digests of the manifests of the uploaded image sets that it looks at, by name.
         request_id: Makes the submission repeatable; chosen by the service where it is empty.
         deadline_seconds: Longest time from submission to the end, or None.
         on_disconnect: Whether the run is cancelled once nobody has watched it for the grace period.
@@ -49,6 +50,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[str, str] = {}
     max_restarts: int = 0
     owner: str = ""
+    image_sets: dict[str, str] = {}
 
     @property
     def inputs(self) -> dict[str, str]:

@@ -187,8 +187,7 @@ class RunService:
                 metadata={"run": run},
             )
         await self._store.get(run, owner=owner)
-        for digest in await self._store.delete(run):
-            await self._content.delete(digest)
+        await self._content.drop(await self._store.delete(run))
 
     async def drain(self, grace: float | None = None) -> None:
         """Refuse new runs, let live ones end for `grace` seconds (default: the limit's), then cancel the rest.

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, not_, or_, select, update
 
 from convscope_server.errors import RequestError
 from convscope_server.runs import schema
@@ -28,6 +29,7 @@ T = TypeVar("T")
 RunPage = tuple[list[RunRecord], str]
 
 _SKIPPABLE = ("preview", "progress")
+_AT_ONCE = 500  # digests in one statement
 _encode = msgspec.msgpack.Encoder().encode
 _decode_event = msgspec.msgpack.Decoder(Event).decode
 _decode_request = msgspec.msgpack.Decoder(RunRequest).decode
@@ -149,6 +151,16 @@ class RunStore:
         rows = await self._read(lambda connection: list(connection.execute(query)))
         return [(_record(row), row.attempts) for row in rows]
 
+    async def referred(self, digests: Iterable[str]) -> set[str]:
+        """Those of some blobs that a run refers to."""
+        wanted = list(digests)
+        found: set[str] = set()
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            query = select(contents.c.digest).where(contents.c.digest.in_(some)).distinct()
+            found |= await self._read(partial(_digests, query))
+        return found
+
     async def delete(self, run: str) -> list[str]:
         """Forget an ended run; gives the digests of the blobs it made that nothing else refers to.
 
@@ -267,6 +279,10 @@ def _refer(connection: Connection, run: str, digests: Iterable[str], *, made: bo
     new = wanted - set(connection.execute(known).scalars())
     if new:
         connection.execute(insert(contents), [{"run": run, "digest": d, "made": made} for d in sorted(new)])
+
+
+def _digests(query: Select[Any], connection: Connection) -> set[str]:
+    return set(connection.execute(query).scalars())
 
 
 def _delete(connection: Connection, run: str) -> list[str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,17 +69,28 @@ class TorchvisionSets:
         if part and part not in _DATA_SETS[which]:
             raise UnknownName.among("image set", name, [f"{_PREFIX}{which}/{p}" for p in _DATA_SETS[which]])
         part = part or "test"
+        return self._spec(name, which, part)
+
+    # Their files do not change, and torchvision checks that they are whole; opening one takes a second.
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - a source lives as long as its host
+    def _spec(self, name: str, which: str, part: str) -> ImageSetSpec:
         pictures = self._opened(which, _DATA_SETS[which][part])
 
         def read(index: int) -> Image.Image:
             picture: Image.Image = pictures[index][0]
             return picture
 
+        @functools.cache
+        def digest(index: int) -> bytes:
+            picture = read(index)
+            return hashlib.sha256(f"{picture.mode} {picture.size}".encode() + picture.tobytes()).digest()
+
         return ImageSetSpec(
             name,
             self.name,
             [f"{part}/{index:06d}" for index in range(len(pictures))],
             read,
+            digest,
             labels={CLASS: labels} if (labels := _labels(pictures)) else {},
             description=f"{part} part of {which}, {len(pictures):,} pictures",
         )

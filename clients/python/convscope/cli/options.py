@@ -11,7 +11,7 @@ import typer
 
 from convscope.client import Client, connect, embedded
 
-__all__ = ["Json", "Models", "Plugins", "Server", "opened"]
+__all__ = ["ImageSets", "Json", "Models", "Plugins", "Server", "opened"]
 
 Server = Annotated[
     str | None,
@@ -33,25 +33,35 @@ Models = Annotated[
     Path | None,
     typer.Option("--models", metavar="DIR", help="Directory of models, without a server.", show_default=False),
 ]
+ImageSets = Annotated[
+    Path | None,
+    typer.Option("--image-sets", metavar="DIR", help="Directory of image sets, without a server.", show_default=False),
+]
 
 _LOCAL = "127.0.0.1:8470"
 
 
 @contextmanager
 def opened(
-    server: str | None, *, plugins: Sequence[Path] | None = None, models: Path | None = None
+    server: str | None,
+    *,
+    plugins: Sequence[Path] | None = None,
+    models: Path | None = None,
+    image_sets: Path | None = None,
 ) -> Iterator[Client]:
     """A client of the server, or of one inside this process where none is configured.
 
     Raises:
-        BadParameter: plugins or models were given together with a server, which has its own.
+        BadParameter: plugins, models or image sets were given together with a server, which has its own.
     """
     if server is None:
-        with embedded(plugin_files=plugins or (), models_dir=models) as client:
+        with embedded(plugin_files=plugins or (), models_dir=models, image_sets_dir=image_sets) as client:
             yield client
         return
-    if plugins or models is not None:
-        raise typer.BadParameter("--plugin and --models are for a run without a server: start the server with them")
+    if plugins or models is not None or image_sets is not None:
+        raise typer.BadParameter(
+            "--plugin, --models and --image-sets are for a run without a server: start the server with them"
+        )
     with reached(server) as client:
         yield client
 

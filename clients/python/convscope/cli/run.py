@@ -10,7 +10,7 @@ import typer
 
 from convscope.cli import exits, schema
 from convscope.cli.board import Board, show
-from convscope.cli.options import Json, Models, Plugins, Server, opened, pairs, reached
+from convscope.cli.options import ImageSets, Json, Models, Plugins, Server, opened, pairs, reached
 from convscope.cli.render import console, write_json
 from convscope.client import DEFAULT_MODEL, Client
 from convscope.errors import ConvscopeError
@@ -58,6 +58,7 @@ def run(
     server: Server = None,
     plugin: Plugins = None,
     models: Models = None,
+    image_sets: ImageSets = None,
     json: Json = False,
 ) -> None:
     """Run a technique on a picture; Ctrl-C cancels it.
@@ -66,7 +67,7 @@ def run(
     """
     if detach and server is None:
         raise typer.BadParameter("--detach needs a server that goes on without this process: give --server")
-    with opened(server, plugins=plugin, models=models) as client:
+    with opened(server, plugins=plugin, models=models, image_sets=image_sets) as client:
         params = schema.parse(pairs(param, "-p"), client.technique(technique).params_schema)
         started = client.visualize(
             technique,

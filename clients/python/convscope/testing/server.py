@@ -15,6 +15,7 @@ from convscope.client import Client
 from convscope.errors import AlreadyExists, ConvscopeError, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from convscope.testing.events import Event
 from convscope.testing.fake_run import FakeRun
+from convscope.testing.fake_sets import FakeSets
 from convscope.testing.transport import AsyncFakeTransport, FakeTransport
 
 __all__ = ["FakeServer"]
@@ -39,6 +40,7 @@ class FakeServer:
         self._models: dict[str, catalog.Model] = {}
         self._plugins: list[catalog.Plugin] = []
         self._runs: dict[str, FakeRun] = {}
+        self._sets = FakeSets(self.content)
         self.add_model("efficientnet_lite0")
 
     def client(self, *, give_up_after: float = 300.0) -> Client:
@@ -127,6 +129,7 @@ class FakeServer:
             "ListDevices": lambda _: admin.ListDevicesResponse(
                 devices=[admin.Device(name="cpu", state=admin.WORKER_STATE_READY)]
             ),
+            **self._sets.answers(),
         }
         if call not in answers:
             raise ConvscopeError(f"the fake server has no {call}", code="UNIMPLEMENTED")
