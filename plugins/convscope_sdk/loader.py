@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import pluggy
 
 from convscope_sdk import hookspecs
+from convscope_sdk.contract import DEPRECATIONS, Deprecation, warnings_of
 from convscope_sdk.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from convscope_sdk.image_sets.spec import ImageSetSource
 from convscope_sdk.models import Architecture, ModelSource
@@ -85,10 +86,12 @@ class Loader:
 
     Args:
         strict: Raise `PluginError` at the first plugin that cannot be used, instead of reporting it.
+        deprecations: What plugins are warned of, once, when they are loaded.
     """
 
-    def __init__(self, *, strict: bool = False) -> None:
+    def __init__(self, *, strict: bool = False, deprecations: Iterable[Deprecation] = DEPRECATIONS) -> None:
         self._strict = strict
+        self._deprecations = tuple(deprecations)
         self._offers: list[Offer] = []
 
     def load_entry_points(
@@ -181,7 +184,10 @@ class Loader:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
             self._fail(name, package, version, error, seconds or time.perf_counter() - started)
             return False
-        report = PluginReport(name, package, version, ok=True, import_seconds=seconds)
+        warnings = warnings_of(offer.techniques, self._deprecations)
+        for warning in warnings:
+            _log.warning("plugin %r of %s: %s", name, package or "a file", warning)
+        report = PluginReport(name, package, version, ok=True, import_seconds=seconds, warnings=warnings)
         self._offers.append(replace(offer, report=report, given=given))
         return True
 

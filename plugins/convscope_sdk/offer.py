@@ -28,6 +28,7 @@ class PluginReport:
         reason: Why it, or one of its techniques, cannot; empty where all it offers can.
         techniques: Ids that can be used.
         import_seconds: What its import took.
+        warnings: What it uses that will go.
     """
 
     name: str
@@ -37,6 +38,7 @@ class PluginReport:
     reason: str = ""
     techniques: tuple[str, ...] = ()
     import_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
