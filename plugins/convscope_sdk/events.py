@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from convscope_sdk.models import IMAGENET_MEAN, IMAGENET_STD, Argument, ModelKind
+from convscope_sdk.models import IMAGENET_MEAN, IMAGENET_STD, Argument, CodeFacts, ModelKind
 
 __all__ = [
     "Checkpoint",
@@ -166,6 +166,7 @@ class TrainedModel:
         input_size: Edge of the square evaluation input, pixels.
         mean, std: Of the normalisation (x - mean) / std of RGB pixels in [0, 1].
         code_shape: Shape of what a generator takes, without the batch axis.
+        codes: What a generator's codes are.
         labels: Of classes, by index.
         description: One line for the catalog.
         facts: What else is worth knowing of its making (steps, losses), kept beside it.
@@ -180,6 +181,7 @@ class TrainedModel:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     code_shape: tuple[int, ...] = ()
+    codes: CodeFacts | None = None
     labels: Sequence[str] = ()
     description: str = ""
     facts: Mapping[str, str | float] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from convscope_sdk.hookspecs import hookimpl
+from convscope_sdk.models import Architecture, ModelSource
 from convscope_sdk.technique import Technique
 from convscope_techniques.activations.activations import activations as _activations
 from convscope_techniques.attribution.deconvnet import deconvnet as _deconvnet
@@ -24,7 +25,12 @@ from convscope_techniques.attribution.score_cam import score_cam as _score_cam
 from convscope_techniques.attribution.smoothgrad import smoothgrad as _smoothgrad
 from convscope_techniques.embedding.embedding import embedding as _embedding
 from convscope_techniques.embedding.nearest_neighbors import nearest_neighbors as _nearest_neighbors
+from convscope_techniques.generators.inversion_network import build_inversion_network as _build_inversion_network
+from convscope_techniques.generators.inversion_network_training import (
+    inversion_network_training as _inversion_network_training,
+)
 from convscope_techniques.segmentation.segmentation import segmentation as _segmentation
+from convscope_techniques.shipped.source import ShippedSource as _ShippedSource
 from convscope_techniques.synthesis.class_visualization import class_visualization as _class_visualization
 from convscope_techniques.synthesis.deepdream import deepdream as _deepdream
 from convscope_techniques.synthesis.feature_inversion import feature_inversion as _feature_inversion
@@ -40,7 +46,7 @@ from convscope_techniques.texture.texture_synthesis import texture_synthesis as 
 from convscope_techniques.units.maximal_patches import maximal_patches as _maximal_patches
 from convscope_techniques.weights.filters import filters as _filters
 
-__all__ = ["convscope_techniques"]
+__all__ = ["convscope_architectures", "convscope_model_sources", "convscope_techniques"]
 
 
 @hookimpl
@@ -69,6 +75,7 @@ def convscope_techniques() -> Iterable[Technique[Any]]:
         _feature_inversion,
         _feature_visualization,
         _latent_visualization,
+        _inversion_network_training,
         _fgsm,
         _fooling_image,
         _pgd,
@@ -80,3 +87,17 @@ def convscope_techniques() -> Iterable[Technique[Any]]:
         _neural_texture,
         _style_transfer,
     ]
+
+
+@hookimpl
+def convscope_architectures() -> Iterable[Architecture]:
+    """The architectures of networks that these techniques train."""
+    return [
+        Architecture("inversion_network", _build_inversion_network, "turns a layer's output back into the picture"),
+    ]
+
+
+@hookimpl
+def convscope_model_sources() -> Iterable[ModelSource]:
+    """The models that come with this package."""
+    return [_ShippedSource(convscope_architectures())]

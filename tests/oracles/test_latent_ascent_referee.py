@@ -53,7 +53,14 @@ def test_the_codes_are_those_of_the_authors_two_normalised_steps() -> None:
     network = network_of(flat=nn.Flatten(), head=head, size=SEEN)
     seen = Collected(
         latent_visualization.run(
-            network, models={"painter": lens}, generator="painter", target="class:2", steps=9, step_size=0.7, seed=5
+            network,
+            models={"painter": lens},
+            generator="painter",
+            preset="nguyen-2016",
+            target="class:2",
+            steps=9,
+            step_size=0.7,
+            seed=5,
         )
     )
     # The normalisation of the classifier is a constant factor of its linear gradient in each channel.

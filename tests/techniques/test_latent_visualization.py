@@ -20,14 +20,16 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 def collected(network: Network, painter: Network | None = None, image: object = None, **params: Any) -> Collected:
     models = {"painter": painter or inverter()}
-    given = {"steps": 6, "step_size": 0.5, **params}
+    given = {"steps": 6, "step_size": 0.5, "step_unit": "code", **params}
     return Collected(latent_visualization.run(network, image, models=models, generator="painter", **given))
 
 
-def test_the_defaults_are_those_of_the_authors_scripts() -> None:
-    params = LatentVisualizationParams()
-    assert (params.steps, params.step_size, params.final_step_size) == (200, 8, 1e-10)
+def test_the_preset_is_that_of_the_authors_scripts_and_the_default_only_steps_less() -> None:
+    params, gentle = LatentVisualizationParams(preset="nguyen-2016"), LatentVisualizationParams()
+    assert (params.steps, params.step_size, params.step_unit, params.final_step_size) == (200, 8, "code", 1e-10)
     assert (params.decay, params.bound, params.noise) == (0.01, 3, 0)
+    same = {"steps", "final_step_size", "decay", "bound", "noise"}
+    assert gentle.model_dump(include=same) == params.model_dump(include=same)
 
 
 @pytest.mark.parametrize("target", ["class:3", "3-1", "conv3:4", "conv3:4@2,5", "conv2"])
@@ -46,6 +48,13 @@ def test_the_code_is_within_its_bounds_and_makes_the_picture() -> None:
     assert 0 < seen.scores["code_at_bound"] < 1
     assert seen.scores["code_farthest"] <= 3
     assert torch.allclose(inverter().generate(code)[0], seen.tensor("latent_visualization"), atol=1e-6)
+
+
+def test_steps_in_deviations_are_those_in_the_codes_numbers_times_their_mean() -> None:
+    mean = float(inverter().code_sigma.mean())
+    in_deviations = collected(tiny(), target="class:3", step_size=0.5, step_unit="sigma").tensor("code")
+    in_numbers = collected(tiny(), target="class:3", step_size=0.5 * mean).tensor("code")
+    assert torch.allclose(in_deviations, in_numbers, atol=1e-6)
 
 
 def test_whether_the_class_won_is_what_the_network_says_to_the_picture() -> None:

@@ -28,6 +28,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "feature_visualization": {"steps": 2, "size": 64},
     "feature_inversion": {"steps": 2},
     "latent_visualization": {"steps": 2, "size": 64, "generator": "painter"},
+    "inversion_network_training": {"image_set": "few", "steps": 2, "size": 32, "batch": 2, "measured": 16},
     "fooling_image": {"steps": 2, "halvings": 1},
     "pgd": {"steps": 2},
     "smoothgrad": {"samples": 3},

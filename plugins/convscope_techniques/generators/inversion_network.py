@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["InversionNetwork"]
+__all__ = ["InversionNetwork", "build_inversion_network"]
 
 _SLOPE = 0.2
 _GRID = 4
 _LEAST_SIGMA = 1e-3
-_MAPS = 3
+_VECTOR, _MAPS = 1, 3
+_MOST_WIDTHS = 12
+_WIDEST = 16_384
 
 
 class InversionNetwork(nn.Module):
@@ -27,7 +28,10 @@ class InversionNetwork(nn.Module):
 
     Args:
         code_shape: (C, h, w) or (C,) of one code; other h and w are taken too, and give another size of picture.
-        widths: Channels at h by w, then after each doubling.
+        widths: Channels at h by w, then after each doubling; 1 to 12 of them.
+
+    Raises:
+        ValueError: there is no such code, or there are too few or too many widths.
 
     Attributes:
         sigma: Standard deviation of each unit, (C, 1, 1) or (C,), which codes are divided by: ones until measured.
@@ -37,6 +41,7 @@ class InversionNetwork(nn.Module):
 
     def __init__(self, code_shape: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
+        _check(code_shape, widths)
         channels, with_maps = code_shape[0], len(code_shape) == _MAPS
         self.entry: nn.Module = (
             nn.Conv2d(channels, widths[0], 1) if with_maps else nn.Linear(channels, widths[0] * _GRID * _GRID)
@@ -50,21 +55,6 @@ class InversionNetwork(nn.Module):
                 nn.init.kaiming_normal_(part.weight, _SLOPE)
                 nn.init.zeros_(_bias(part))
         nn.init.xavier_normal_(self.exit.weight)
-
-    @classmethod
-    def of_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """A network of the architecture that a state dict was saved from, its values not yet taken over.
-
-        Raises:
-            KeyError, ValueError: it was saved from something else.
-        """
-        entry = state["entry.weight"]
-        count = sum(name.startswith("stages.") and name.endswith(".weight") for name in state)
-        widths = [len(state[f"stages.{index}.weight"]) for index in range(count)]
-        if not widths:
-            raise ValueError("there are no stages")
-        maps = (1, 1) if entry.ndim > 2 else ()  # noqa: PLR2004 - a convolution's, not a matrix
-        return cls((entry.shape[1], *maps), widths)
 
     @staticmethod
     def doublings(code_shape: Sequence[int], size: int) -> int:
@@ -84,6 +74,24 @@ class InversionNetwork(nn.Module):
             x = functional.leaky_relu(stage(x), _SLOPE)
         pixels: Tensor = self.exit(x)
         return pixels.sigmoid()
+
+
+def build_inversion_network(code_shape: tuple[int, ...], widths: tuple[int, ...]) -> nn.Module:
+    """An untrained `InversionNetwork`, for a model.toml.
+
+    Raises:
+        ValueError: there is no such network, or it would be larger than any that makes sense.
+    """
+    if max(*code_shape, *widths, 0, 0) > _WIDEST:
+        raise ValueError(f"codes and widths have at most {_WIDEST:,} channels")
+    return InversionNetwork(code_shape, widths)
+
+
+def _check(code_shape: Sequence[int], widths: Sequence[int]) -> None:
+    if len(code_shape) not in {_VECTOR, _MAPS} or min(code_shape) < 1:
+        raise ValueError(f"a code has the shape (C,) or (C, h, w), not {tuple(code_shape)}")
+    if not 1 <= len(widths) <= _MOST_WIDTHS or min(widths) < 1:
+        raise ValueError(f"widths are 1 to {_MOST_WIDTHS} numbers of channels, not {tuple(widths)}")
 
 
 def _bias(part: nn.Conv2d | nn.Linear) -> Tensor:

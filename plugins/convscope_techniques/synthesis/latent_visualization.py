@@ -23,16 +23,24 @@ from convscope_techniques.synthesis.made import made_events, picture_scores
 __all__ = ["LatentVisualizationParams", "latent_visualization"]
 
 _NGUYEN: dict[str, Any] = {
-    "steps": 200, "step_size": 8.0, "final_step_size": 1e-10, "decay": 0.01, "bound": 3.0, "noise": 0.0,
+    "steps": 200, "step_size": 8.0, "step_unit": "code", "final_step_size": 1e-10, "decay": 0.01, "bound": 3.0,
+    "noise": 0.0,
 }  # fmt: skip
+# The scripts' 8 is for the fc6 of CaffeNet, whose units spread by several; where they spread by less, such steps leap
+# from bound to bound, and the colours are those of a code at its bounds.
+_GENTLE: dict[str, Any] = {**_NGUYEN, "step_size": 0.75, "step_unit": "sigma"}
 
 
 class LatentVisualizationParams(ImageParams):
-    """Parameters of `latent_visualization`; the defaults are those of the authors' scripts."""
+    """Parameters of `latent_visualization`; but for the step size, the defaults are those of the authors' scripts."""
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"nguyen-2016": _NGUYEN}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"nguyen-2016": _NGUYEN, "gentle": _GENTLE}
 
-    preset: str = Field("nguyen-2016", description="Named values: `nguyen-2016`, those of DGN-AM.")
+    preset: str = Field(
+        "gentle",
+        description="Named values: `nguyen-2016`, those of DGN-AM, for CaffeNet's fc6; `gentle`, the same with a first "
+        "step of 0.75 deviations, for generators of any layer.",
+    )
     generator: str = Field(
         "inversion_efficientnet_lite0",
         min_length=1,
@@ -47,7 +55,11 @@ class LatentVisualizationParams(ImageParams):
         "that say whose layer they invert; `auto` the last where an image is given, else `noise`.",
     )
     steps: int = Field(200, ge=1, le=100_000, description="Steps of normalised gradient ascent.")
-    step_size: float = Field(8.0, gt=0, le=1e6, description="Mean change of a unit in the first step.")
+    step_size: float = Field(0.75, gt=0, le=1e6, description="Mean change of a unit in the first step.")
+    step_unit: Literal["code", "sigma"] = Field(
+        "sigma",
+        description="What step sizes count in: the `code`'s own numbers, or `sigma`, its units' mean deviation.",
+    )
     final_step_size: float = Field(1e-10, ge=0, le=1e6, description="What it has fallen to after the last, in a line.")
     decay: float = Field(0.01, ge=0, lt=1, description="Share of the code that each step takes away (L2 0.99).")
     bound: float = Field(3.0, gt=0, le=1e3, description="Units are kept within so many standard deviations of 0.")
@@ -99,8 +111,9 @@ class _Search:
         sigma = self.latent.sigma
         facts = self._generator.spec.codes
         low = torch.zeros_like(sigma) if facts is None or facts.rectified else -params.bound * sigma
+        unit = float(sigma.mean()) if params.step_unit == "sigma" else 1.0
         self.rules = CodeRules(
-            params.steps, params.step_size, params.final_step_size,
+            params.steps, unit * params.step_size, unit * params.final_step_size,
             low, params.bound * sigma, sigma, 1 - params.decay, params.noise,
         )  # fmt: skip
         blank = torch.full((1, 3, size, size), 0.5, device=network.device)

@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -211,7 +211,8 @@ def _described(model: TrainedModel, names: Mapping[str, str], facts: Mapping[str
         "description": model.description,
     }
     given = {key: value for key, value in plain.items() if value not in ("", [])}
-    return to_toml(given, arguments=model.arguments, facts=facts)
+    codes = {} if model.codes is None else {key: v for key, v in asdict(model.codes).items() if v != ""}
+    return to_toml(given, arguments=model.arguments, codes=codes, facts=facts)
 
 
 def _checked(text: str) -> Manifest:

@@ -19,7 +19,7 @@ from convscope_server.models.sources.manifest import Manifest, inside
 from convscope_server.models.sources.state_dict import load_state_dict, read_state_dict
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = ["architecture_of", "build_module"]
 
@@ -45,8 +45,34 @@ def build_module(
         state = read_state_dict(inside(folder, manifest.weights))
         if manifest.library == "convscope":
             state = dict(architecture_of(manifest, architectures).adapt(state))
+        _keep_sigma(module, state, manifest)
         load_state_dict(module, state, file=manifest.weights, architecture=manifest.architecture)
     return module
+
+
+def _keep_sigma(module: nn.Module, state: Mapping[str, Tensor], manifest: Manifest) -> None:
+    """Sees that the module holds the deviations of its codes' units, also where its architecture has no place for them.
+
+    Raises:
+        ModelBroken: they are not among the weights, or are no deviations of such codes.
+    """
+    name = manifest.codes.sigma if manifest.codes else ""
+    if not name:
+        return
+    if name not in state:
+        raise ModelBroken(f"codes.sigma: {manifest.weights} has no tensor {name!r} with the units' deviations")
+    sigma = state[name]
+    try:
+        fits = sigma.broadcast_to(manifest.code_shape).shape == manifest.code_shape
+    except RuntimeError:
+        fits = False
+    if not fits or not bool((sigma >= 0).all()):
+        raise ModelBroken(
+            f"codes.sigma: {name!r} of shape {tuple(sigma.shape)} is no deviation for each unit of a code of shape "
+            f"{manifest.code_shape}"
+        )
+    if name not in module.state_dict():
+        module.register_buffer(name, sigma.clone())
 
 
 def architecture_of(manifest: Manifest, architectures: Mapping[str, Architecture]) -> Architecture:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convscope_sdk.errors import TechniqueError
-from convscope_sdk.models import Architecture, ModelEntry, ModelSource, ModelSpec
+from convscope_sdk.models import Architecture, CodeFacts, ModelEntry, ModelSource, ModelSpec
 from convscope_server.models.errors import ModelBroken
 from convscope_server.models.sources import timm, torchvision
 from convscope_server.models.sources.building import architecture_of, build_module
@@ -114,6 +114,7 @@ class FolderSource:
             description=_description(manifest),
             random_weights=False,
             version=_version(folder, manifest),
+            codes=None if manifest.codes is None else CodeFacts(**manifest.codes.model_dump()),
             **given | ({"classes": labels} if labels else {}),
         )
 

@@ -25,6 +25,17 @@ _Fact = str | bool | int | float
 _Word = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", max_length=100)]
 
 
+class Codes(BaseModel):
+    """The table `codes` of a generator's model.toml; see `convscope_sdk.models.CodeFacts`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    of_model: str = Field("", max_length=200, description="Model whose layer gives the codes.")
+    layer: str = Field("", max_length=200, description="The layer.")
+    sigma: str = Field("", max_length=200, description="Tensor in the weights with each unit's standard deviation.")
+    rectified: bool = Field(True, description="Whether no unit of a code is negative.")
+
+
 class Manifest(BaseModel):
     """The keys of a model.toml. What it leaves out is as the architecture's own pretraining had it."""
 
@@ -48,6 +59,7 @@ class Manifest(BaseModel):
     )
     kind: ModelKind = Field("classifier", description="What the model does.")
     code_shape: tuple[int, ...] = Field((), max_length=3, description="Shape of what a generator takes.")
+    codes: Codes | None = Field(None, description="What the codes of a generator are.")
     description: str = Field("", max_length=300, description="One line for the catalog.")
     facts: dict[_Word, _Fact] = Field(
         default_factory=dict, max_length=64, description="What else is known of its making; kept, not used."

@@ -1,0 +1,1 @@
+"""What techniques that train networks share."""
