@@ -186,7 +186,8 @@ def _check_kind(technique: Technique[Any], spec: ModelSpec) -> None:
     for need, kind in _KIND_NEEDED.items():
         if need in technique.needs and spec.kind != kind:
             raise NotApplicable(
-                f"technique {technique.id!r} needs a model of kind {kind}; {spec.name!r} is a {spec.kind}",
+                f"technique {technique.id!r} needs a model of kind {kind}; {spec.name!r} is a {spec.kind}: take "
+                f"one that `convscope models` lists as a {kind}",
                 metadata={"needs": kind, "kind": spec.kind},
             )
 

@@ -39,8 +39,11 @@ from convscope_techniques.synthesis.fgsm import fgsm as _fgsm
 from convscope_techniques.synthesis.fooling_image import fooling_image as _fooling_image
 from convscope_techniques.synthesis.latent_visualization import latent_visualization as _latent_visualization
 from convscope_techniques.synthesis.pgd import pgd as _pgd
+from convscope_techniques.texture.fast_style_training import fast_style_training as _fast_style_training
+from convscope_techniques.texture.fast_style_transfer import fast_style_transfer as _fast_style_transfer
 from convscope_techniques.texture.image_quilting import image_quilting as _image_quilting
 from convscope_techniques.texture.neural_texture import neural_texture as _neural_texture
+from convscope_techniques.texture.style_net import STYLE_NET
 from convscope_techniques.texture.style_transfer import style_transfer as _style_transfer
 from convscope_techniques.texture.texture_synthesis import texture_synthesis as _texture_synthesis
 from convscope_techniques.units.maximal_patches import maximal_patches as _maximal_patches
@@ -86,6 +89,8 @@ def convscope_techniques() -> Iterable[Technique[Any]]:
         _image_quilting,
         _neural_texture,
         _style_transfer,
+        _fast_style_transfer,
+        _fast_style_training,
     ]
 
 
@@ -94,6 +99,7 @@ def convscope_architectures() -> Iterable[Architecture]:
     """The architectures of networks that these techniques train."""
     return [
         Architecture("inversion_network", _build_inversion_network, "turns a layer's output back into the picture"),
+        STYLE_NET,
     ]
 
 

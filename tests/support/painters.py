@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from convscope_sdk.models import CodeFacts, ModelSpec
 from convscope_sdk.network import Network
 from convscope_techniques.generators.inversion_network import InversionNetwork
+from convscope_techniques.texture.style_net import StyleNet
 
-__all__ = ["Flat", "generator", "identity", "inverter"]
+__all__ = ["Flat", "generator", "identity", "inverter", "stylizer"]
 
 
 class Flat(nn.Module):
@@ -46,3 +47,16 @@ def inverter(layer: str = "relu3", of_model: str = "tiny") -> Network:
         module = InversionNetwork((16, 16, 16), (8, 6))
         module.sigma.uniform_(0.2, 1.0)
     return generator(module, (16, 16, 16), CodeFacts(of_model, layer, "sigma"))
+
+
+@functools.cache
+def stylizer() -> Network:
+    """A stylizer of random weights that takes and gives values from 0 to 255."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = StyleNet(4, 1)
+        with torch.no_grad():
+            module.deconv3.conv2d.weight *= 60
+            module.deconv3.conv2d.bias += 128
+    spec = ModelSpec("stylizer", "tests", lambda: module, kind="stylizer", mean=(0, 0, 0), std=(1 / 255,) * 3)
+    return Network(module, spec)

@@ -16,7 +16,7 @@ from convscope_sdk.technique import Technique
 from convscope_techniques import convscope_techniques
 from support.collected import Collected
 from support.image_sets import few_pictures
-from support.painters import inverter
+from support.painters import inverter, stylizer
 from support.zoo import RANDOM, efficientnet, random_network, tiny
 
 TECHNIQUES = {technique.id: technique for technique in convscope_techniques()}
@@ -43,6 +43,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "nearest_neighbors": {"image_set": "few", "k": 3},
     "maximal_patches": {"image_set": "few", "k": 4},
     "embedding": {"image_set": "few", "steps": 250, "size": 64},
+    "fast_style_training": {"image_set": "few", "steps": 2, "batch": 1, "size": 32, "style_size": 32, "width": 4},
 }
 MODELS = {"painter": inverter()}
 FEW = few_pictures()
@@ -56,6 +57,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 def _collect(technique: Technique[Any], network: Network, **params: Any) -> Collected:
     image = PICTURE if "image" in technique.needs else None
     sized = {"fit": "keep", "size": 96, **params} if image is not None else {}
+    network = stylizer() if "stylizer" in technique.needs else network
     params = {**sized, **QUICK.get(technique.id, {})}
     extras = _extras(technique)
     more: dict[str, Any] = {"models": MODELS, "image_sets": FEW}
@@ -133,7 +135,7 @@ def test_another_seed_shakes_the_dream_another_way() -> None:
 @pytest.mark.parametrize("closed_after", [1, 2, 3])
 @pytest.mark.parametrize("technique", TECHNIQUES)
 def test_closing_a_run_early_leaves_the_network_as_it_was(technique: str, closed_after: int) -> None:
-    network = random_network("resnet18")
+    network = stylizer() if "stylizer" in TECHNIQUES[technique].needs else random_network("resnet18")
     before = _state(network)
     image = PICTURE if "image" in TECHNIQUES[technique].needs else None
     extras = _extras(TECHNIQUES[technique])

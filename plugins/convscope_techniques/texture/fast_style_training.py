@@ -1,0 +1,166 @@
+"""Teaches a network to paint in one style with one forward pass (Johnson et al. 2016)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope_sdk.errors import InvalidImage, TechniqueError
+from convscope_sdk.events import Event, Image, Note, Preview, Progress, Scores, Table, TrainedModel
+from convscope_sdk.images import to_tensor
+from convscope_sdk.run import Run
+from convscope_sdk.technique import technique
+from convscope_sdk.training import TrainingState
+from convscope_techniques.synthesis.octaves import resized
+from convscope_techniques.texture.fast_style_params import FastStyleTrainingParams
+from convscope_techniques.texture.painter import Painter
+from convscope_techniques.texture.perceptual_loss import PerceptualLoss
+from convscope_techniques.texture.random_crops import RandomCrops
+from convscope_techniques.texture.style_net import ID, StyleNet
+
+__all__ = ["fast_style_training"]
+
+_MEAN, _STD = 0.5, 0.25
+"""What the new network's pixels are normalised with: outputs near zero are near grey."""
+
+_EDGES = (2, 3)
+_MEMORY = 0.98  # of the running means of losses
+_SMALLEST = 16  # of the style's edges, in pixels
+_ROWS = 200  # of the table of losses
+# What may differ between a run and the one that goes on with it.
+_FREE = {"name", "resume", "overwrite", "steps", "checkpoint_every", "preview_every", "half", "preset"}
+
+
+@technique(
+    "fast_style_training",
+    needs={"gradients", "spatial_layer", "image_set"},
+    cites="Johnson et al. 2016, ECCV, arXiv:1603.08155",
+    extra_images={"style": "The picture whose style is learned."},
+    stall_seconds=600,
+)
+def fast_style_training(run: Run[FastStyleTrainingParams]) -> Iterator[Event]:
+    """A new model that paints any picture in the style of one, for `fast_style_transfer`.
+
+    Minimises over the weights of a StyleNet, for crops x of pictures and its paintings y, content_weight·Σ
+    mean((F(y) - F(x))²) + style_weight·Σ w·mean((G(y) - G₀)²) + tv_weight·TV(y), features F and Gram matrices G of
+    the network that the run looks into; weights are read as in `style_transfer`. Image `stylized` is the held-out
+    picture, table `losses` how the terms fell. Thousands of steps make a style; checkpoints are kept on the way.
+    """
+    params, style = run.params, _style(run)
+    crops = RandomCrops(run.image_set(params.image_set), params.size, params.held_out)
+    yield Note(f"{len(crops)} pictures of image set {params.image_set!r} to learn from")
+    yield Note(f"content {params.content_names(run.network)}, style {params.style_names(run.network)}")
+    loss = PerceptualLoss(run.network, params, style)
+    state = _state(run, style)
+    if run.checkpoint is not None:
+        state.resume(run.checkpoint)
+        yield Note(f"goes on from step {state.step} of {run.checkpoint.name!r}")
+    shown = _shown(run, crops)
+    rows: list[dict[str, float]] = []
+    means: dict[str, float] = {}
+    while state.step < params.steps:
+        terms = _step(state, loss, crops.batch(params.batch, run.rng), params.jitter)
+        means = {term: _MEMORY * means.get(term, value) + (1 - _MEMORY) * value for term, value in terms.items()}
+        yield Progress(state.step, params.steps, terms)
+        if state.step % max(params.steps // _ROWS, 1) == 0 or state.step == params.steps:
+            rows.append({"step": state.step, **means})
+        if state.step % params.preview_every == 0:
+            yield Preview(_painted(state.module, shown), f"step {state.step}")
+        if state.step % params.checkpoint_every == 0 or state.step == params.steps:
+            yield state.checkpoint(params.name)
+    yield from _results(state, loss, shown, rows)
+    yield _model(run, state, means)
+
+
+def _step(state: TrainingState, loss: PerceptualLoss, contents: Tensor, jitter: int) -> dict[str, float]:
+    """One step of Adam; the terms before it."""
+    painted = state.module((contents - _MEAN) / _STD) * _STD + _MEAN
+    dy, dx = (int(offset) for offset in state.rng.integers(0, jitter + 1, 2))
+    terms = loss(painted.roll((dy, dx), _EDGES), contents.roll((dy, dx), _EDGES))
+    total = torch.stack(list(terms.values())).sum()
+    state.optimizer.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    values = {term: float(value.detach()) for term, value in terms.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise TechniqueError(
+            f"the losses are no numbers any more after step {state.step}: begin anew with a smaller learning_rate, "
+            f"or go on from the last checkpoint",
+            reason="TRAINING_DIVERGED",
+        )
+    state.optimizer.step()
+    state.step += 1
+    return values
+
+
+def _state(run: Run[FastStyleTrainingParams], style: Tensor) -> TrainingState:
+    params = run.params
+    module = StyleNet(params.width, params.blocks).to(run.device)
+    settings: dict[str, Any] = params.model_dump(mode="json", exclude=_FREE)
+    settings |= {
+        "technique": "fast_style_training",
+        "network": run.network.digest,
+        "style": hashlib.sha256(style.cpu().numpy().tobytes()).hexdigest(),
+    }
+    return TrainingState(module, torch.optim.Adam(module.parameters(), params.learning_rate), run.rng, settings)
+
+
+def _style(run: Run[FastStyleTrainingParams]) -> Tensor:
+    """The style at the size in which it is to be seen."""
+    if "style" not in run.images:
+        raise InvalidImage(
+            "fast_style_training learns the style of a picture: give it an extra image `style`", reason="IMAGE_MISSING"
+        )
+    style = run.images["style"]
+    scale = run.params.style_size / min(style.shape[-2:])
+    height, width = (max(round(edge * scale), _SMALLEST) for edge in style.shape[-2:])
+    return resized(style, (height, width)).clamp(0, 1)
+
+
+def _shown(run: Run[FastStyleTrainingParams], crops: RandomCrops) -> Tensor:
+    """The picture that previews paint: the run's own, or the one held out."""
+    if len(run.image):
+        return run.image
+    return to_tensor(crops.shown, run.device)
+
+
+def _painted(module: torch.nn.Module, pixels: Tensor) -> Tensor:
+    return Painter(module, mean=_MEAN, std=_STD).paint(pixels)
+
+
+def _results(
+    state: TrainingState,
+    loss: PerceptualLoss,
+    shown: Tensor,
+    rows: list[dict[str, float]],
+) -> Iterator[Event]:
+    painted = _painted(state.module, shown)
+    yield Image("content", shown, "the picture held out")
+    yield Image("stylized", painted, "the same in the style that was learned")
+    yield Table("losses", rows, "weighted terms, running means")
+    with torch.no_grad():
+        before, after = loss(shown, shown), loss(painted, shown)
+    scores = {f"held_out_{term}_loss": float(value) for term, value in after.items()}
+    scores |= {"held_out_style_loss_before": float(before["style"]), "steps": float(state.step)}
+    yield Scores(scores)
+
+
+def _model(run: Run[FastStyleTrainingParams], state: TrainingState, means: dict[str, float]) -> TrainedModel:
+    params = run.params
+    weights = state.module.state_dict()
+    return TrainedModel(
+        params.name,
+        {key: value.half() for key, value in weights.items()} if params.half else weights,
+        ID,
+        {"width": params.width, "blocks": params.blocks},
+        kind="stylizer",
+        input_size=512,
+        mean=(_MEAN,) * 3,
+        std=(_STD,) * 3,
+        description=f"paints in the style that {params.name} was taught, {state.step} steps with {run.network.name}",
+        facts={"steps": state.step, **{f"{term}_loss": round(value, 6) for term, value in means.items()}},
+    )
