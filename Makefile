@@ -5,6 +5,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PROTOS := $(sort $(wildcard protos/convscope/v1/*.proto))
 STUBS := clients/python
+# Other people's plugins, as far as the server can tell: separate packages, installed and tested as such.
+EXAMPLES := $(sort $(dir $(wildcard examples/plugins/*/pyproject.toml)))
 
 .PHONY: demo test check protos docs serve bench clean
 
@@ -42,11 +44,12 @@ serve: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(EXAMPLES:%=%pyproject.toml)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps quantus  # asks for the OpenCV with windows
+	$(BIN)/python -m pip install --quiet --no-deps $(addprefix -e ,$(EXAMPLES))
 	touch $@
 
 .venv-protos/.installed: protos/requirements.txt
