@@ -123,11 +123,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words: `texts[name]`."""
+    """Words: `texts[name]`. A page to look at is "text/html", self-contained; clients save it as .html."""
 
     name: str
     text: str
     caption: str = ""
+    media_type: Literal["text/plain", "text/html"] = "text/plain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Rendered:
         value: The content.
         caption: One line for a person.
         value_range: The values that a picture's colours or grey levels span, where it was drawn from data.
+        media_type: Of a text.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Rendered:
     value: PILImage.Image | NDArray[Any] | list[dict[str, Any]] | str
     caption: str = ""
     value_range: tuple[float, float] | None = None
+    media_type: str = ""
 
 
 class Renderer:
@@ -90,7 +92,7 @@ class Renderer:
                 rows = [{str(key): _plain(value) for key, value in row.items()} for row in event.rows]
                 return [Rendered(event.name, "table", rows, event.caption)]
             case Text():
-                return [Rendered(event.name, "text", event.text, event.caption)]
+                return [Rendered(event.name, "text", event.text, event.caption, media_type=event.media_type)]
         raise TypeError(f"{type(event).__name__} is no result, as Image, Heatmap, ImageGrid, Tensor, Table, Text are")
 
     def _heatmap(self, event: Heatmap) -> list[Rendered]:

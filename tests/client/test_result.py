@@ -99,3 +99,25 @@ def test_kept_previews_are_bounded_and_evenly_spread(count: int) -> None:
     assert len(steps) == count if count <= 240 else 120 <= len(steps) <= 240
     assert steps[0] == 0
     assert len(set(np.diff(steps))) <= 1
+
+
+def test_a_page_is_written_as_one_file_and_saved_as_html(tmp_path: Path) -> None:
+    result = result_of(text("words", "no page"), text("embedding", "<p>Wörter", media_type="text/html"))
+    file = result.html(tmp_path / "new" / "map.html")
+    assert file.read_text(encoding="utf-8") == "<p>Wörter"
+    assert result.html(tmp_path / "again.html", name="embedding").read_bytes() == file.read_bytes()
+    assert [path.name for path in result.save(tmp_path / "all")] == ["words.txt", "embedding.html", "report.json"]
+
+
+def test_a_page_opens_in_the_browser_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    result_of(text("embedding", "<p>", media_type="text/html")).html(tmp_path / "map.html", show=True)
+    assert opened == [(tmp_path / "map.html").as_uri()]
+
+
+def test_a_run_without_a_page_says_what_it_made(tmp_path: Path) -> None:
+    with pytest.raises(convscope.NotFound, match=r"made no page; it made .*text 'words'"):
+        result_of(text("words", "no page")).html(tmp_path / "map.html")
+    with pytest.raises(convscope.NotFound, match="made no page 'other'"):
+        result_of(text("embedding", "<p>", media_type="text/html")).html(tmp_path / "map.html", name="other")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Result"]
 
 _SUFFIXES: dict[ArtifactKind, str] = {"image": ".png", "tensor": ".npy", "table": ".json", "text": ".txt"}
+_PAGE = "text/html"
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -101,7 +103,8 @@ class Result:
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Write everything: pictures as PNG, arrays as .npy, tables and the report as JSON, texts as .txt.
 
-        The directory is made where it is missing. The report is `report.json`, with the captions of the pictures.
+        Texts that are pages are .html. The directory is made where it is missing. The report is `report.json`, with the
+        captions of the pictures.
 
         Returns:
             The paths written, the report last.
@@ -116,6 +119,28 @@ class Result:
         report = folder / "report.json"
         report.write_text(json.dumps(self._describe(paths), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return [*paths, report]
+
+    def html(self, path: str | os.PathLike[str], *, name: str | None = None, show: bool = False) -> Path:
+        """Write a page that the run made, such as an embedding to pan and zoom in: one file, complete in itself.
+
+        Args:
+            path: Where to; folders are made where they are missing.
+            name: Of the page; the only one where absent.
+            show: Also open it in the browser.
+
+        Raises:
+            NotFound: the run made no page, or none of that name.
+        """
+        pages = {artifact.name: artifact for artifact in self._all("text") if artifact.media_type == _PAGE}
+        chosen = pages.get(name) if name is not None else next(iter(pages.values()), None)
+        if chosen is None:
+            raise NotFound(f"run {self.run_id} made no page{f' {name!r}' if name else ''}; it made {self!r}")
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(self.content(chosen))
+        if show:
+            webbrowser.open(file.resolve().as_uri())
+        return file
 
     def animation(
         self, path: str | os.PathLike[str], *, fps: float = 12.0, final: str | None = None, max_edge: int = 640
@@ -153,9 +178,10 @@ class Result:
 def _free_path(folder: Path, artifact: Artifact, taken: set[Path]) -> Path:
     # Names come from plugins: no path may leave the folder.
     stem = _UNSAFE.sub("_", artifact.name).strip("._") or artifact.kind
-    path = folder / (stem + _SUFFIXES[artifact.kind])
+    suffix = ".html" if artifact.media_type == _PAGE else _SUFFIXES[artifact.kind]
+    path = folder / (stem + suffix)
     number = 2
     while path in taken:
-        path = folder / f"{stem}-{number}{_SUFFIXES[artifact.kind]}"
+        path = folder / f"{stem}-{number}{suffix}"
         number += 1
     return path

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from convscope_sdk.events import Event, Image, Note, Preview, Progress, Scores, Table, Tensor
+from convscope_sdk.events import Event, Image, Note, Preview, Progress, Scores, Table, Tensor, Text
 from convscope_sdk.image_sets.index import Index
 from convscope_sdk.params import Params
 from convscope_sdk.run import Run
 from convscope_sdk.target import LayerRef
 from convscope_sdk.technique import technique
 from convscope_techniques.embedding.distances import Metric, unit_rows
+from convscope_techniques.embedding.page import page
 from convscope_techniques.embedding.projection import principal_components, umap_layout
 from convscope_techniques.embedding.quality import accuracy, continuity, trustworthiness
 from convscope_techniques.embedding.regular_grid import EXACT_UP_TO, RegularGrid, place
@@ -45,7 +46,12 @@ class EmbeddingParams(Params):
     perplexity: float | None = Field(
         None, ge=1, le=1000, description="Of t-SNE: neighbours that count; 30 where absent, less for few images."
     )
-    steps: int = Field(1000, ge=250, le=20_000, description="Steps of t-SNE; the first 250 exaggerate, to gather.")
+    steps: int | None = Field(
+        None,
+        ge=250,
+        le=20_000,
+        description="Steps of t-SNE; where absent 1000, and 320 faster ones beyond 2000 images.",
+    )
     neighbors: int = Field(15, ge=2, le=1000, description="Of UMAP: neighbours of each image.")
     min_dist: float = Field(0.1, ge=0, le=1, description="Of UMAP: how near to each other images may lie.")
     label: str | None = Field(None, description="Label column of the set; its first where absent.")
@@ -63,27 +69,31 @@ class EmbeddingParams(Params):
 def embedding(run: Run[EmbeddingParams]) -> Iterator[Event]:
     """An image set laid out so that pictures which a layer takes for alike lie together.
 
-    Pictures `scatter`, at their places, and `grid`, each in a cell of its own, as near to its place as can be. Table
-    `coordinates` has the name, label, place and cell of each. The report has trustworthiness and continuity (1: the
-    neighbours are the same), the accuracy of the k nearest neighbours' label before and after, the variance that
-    two principal components explain, the divergence that t-SNE reached, and what the grid costs.
+    Pictures `scatter`, at their places, and `grid`, each in a cell of its own, as near to its place as can be; page
+    `embedding`, to pan and zoom in. Table `coordinates` has the name, label, place and cell of each. The report has
+    trustworthiness and continuity (1: the neighbours are the same), the accuracy of the k nearest neighbours' label
+    before and after, the variance that two principal components explain, the divergence that t-SNE reached, and what
+    the grid costs.
     """
     params = run.params
     image_set = run.image_set(params.image_set)
     image_set.labels(params.label)  # whose refusal costs nothing yet
-    further = -(-len(image_set) // BATCH) + params.steps
+    steps = params.steps or Tsne.steps_for(len(image_set))
+    further = -(-len(image_set) // BATCH) + steps
     index = yield from image_set.index([params.layer], further_steps=further)
-    view = _View.of(run, index, params)
+    view = _View.of(run, index, steps)
     total = len(image_set) + further
     edge = next((edge for most, edge in _EDGES if len(index) <= most), _SMALLEST_EDGE)
     pictures = yield from thumbnails(index, edge, done=len(image_set), total=total)
-    layout = yield from view.lay_out(pictures, done=total - params.steps, total=total)
+    layout = yield from view.lay_out(pictures, done=total - steps, total=total)
     grid = yield from _placed(layout, pictures)
     yield Progress(total, total)
     yield Image("scatter", scatter_of(layout, pictures, params.size), caption=f"{view.name}, pictures at their places")
     yield Image("grid", grid_of(grid.images(), pictures), caption=f"{view.name}, each picture in a cell of its own")
     yield Tensor("coordinates", layout, caption=view.name)
     yield Table("coordinates", _rows(index, view.labels, layout, grid), caption=f"{view.name}, and cells of the grid")
+    pictured = page(view.name, layout, grid, pictures, names=index.names, labels=view.labels)
+    yield Text("embedding", pictured, caption=f"{view.name}, to pan and zoom in", media_type="text/html")
     yield from view.judge(layout)
     yield from _grid_report(grid)
 
@@ -96,12 +106,14 @@ class _View:
     features: NDArray[np.float32]
     labels: list[str]
     seed: int
+    steps: int
 
     @classmethod
-    def of(cls, run: Run[EmbeddingParams], index: Index, params: EmbeddingParams) -> _View:
+    def of(cls, run: Run[EmbeddingParams], index: Index, steps: int) -> _View:
+        params = run.params
         features = np.array(index.features(params.layer), np.float32)
         labels = index.labels(params.label)
-        view = cls(params, features, labels if any(labels) else [], run.seed)
+        view = cls(params, features, labels if any(labels) else [], run.seed, steps)
         if params.method == "tsne" and not view.all_alike:
             Tsne.perplexity_for(len(features), params.perplexity)
         return view
@@ -147,7 +159,7 @@ class _View:
         perplexity = Tsne.perplexity_for(len(features), params.perplexity)
         if params.perplexity is None and perplexity < 30:  # noqa: PLR2004 - the default
             yield Note(f"perplexity {perplexity:.3g}, (n - 1) / 3: 30 is too large for {len(features)} images")
-        frames = Tsne(perplexity, params.steps, params.preview_every, self.seed).run(features)
+        frames = Tsne(perplexity, self.steps, params.preview_every, self.seed).run(features)
         while True:
             try:
                 frame = next(frames)

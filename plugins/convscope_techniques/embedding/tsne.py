@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope_sdk.errors import FieldViolation, InvalidParams, NotApplicable
-from convscope_techniques.embedding.tsne_libraries import open_problem, scikit_divergence, scikit_problem
+from convscope_techniques.embedding.tsne_libraries import open_problem, open_stages, scikit_divergence, scikit_problem
 
 __all__ = ["SCIKIT_UP_TO", "Frame", "Tsne"]
 
@@ -46,15 +46,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Tsne:
-    """A t-SNE with the defaults of scikit-learn and openTSNE, begun from the first two principal components.
+    """A t-SNE begun from the first two principal components, by scikit-learn or, for many points, openTSNE.
 
-    The layout at the end is, number for number, that of one call of the library with the same seed:
-    `sklearn.manifold.TSNE(perplexity=…, max_iter=steps, random_state=seed)` up to `SCIKIT_UP_TO` points, and
-    `openTSNE.TSNE(perplexity=…, n_iter=steps - 250, random_state=seed)` beyond.
+    Up to `SCIKIT_UP_TO` points the layout at the end is, number for number, that of one call with the same seed,
+    `sklearn.manifold.TSNE(perplexity=…, max_iter=steps, random_state=seed)`. Beyond, it is that of openTSNE with
+    higher momentum, one call of `optimize` for each of `open_stages`.
 
     Attributes:
         perplexity: The number of neighbours that count, roughly.
-        steps: Of gradient descent, the first 250 with exaggerated affinities.
+        steps: Of gradient descent, the first with exaggerated affinities: 250 of scikit-learn's, 60 of openTSNE's.
         every: A frame every so many steps.
         seed: Of what is random in the search for neighbours.
     """
@@ -63,6 +63,11 @@ class Tsne:
     steps: int = 1000
     every: int = 50
     seed: int = 0
+
+    @staticmethod
+    def steps_for(count: int) -> int:
+        """Steps that are enough for so many points."""
+        return 1000 if count <= SCIKIT_UP_TO else 320
 
     @staticmethod
     def perplexity_for(count: int, asked: float | None) -> float:
@@ -130,17 +135,17 @@ class Tsne:
     def _open(self, features: Floats) -> Generator[Frame, None, Frame]:
         embedding = open_problem(features, perplexity=self.perplexity, seed=self.seed)
         affinities, done, kl = embedding.affinities, 0, math.nan
-        affinities.P *= _EXAGGERATION  # once, as one call does: at every frame it would round differently
-        for exaggeration, end in ((_EXAGGERATION, _EXAGGERATED), (1.0, self.steps)):
-            rate = len(features) / exaggeration
-            if exaggeration == 1:
-                affinities.P /= _EXAGGERATION
-            while done < min(end, self.steps):
-                steps = min(self.every, min(end, self.steps) - done)
-                embedding.optimize(steps, inplace=True, exaggeration=None, momentum=0.8, learning_rate=rate)
+        for stage in open_stages(len(features), self.steps):
+            affinities.P *= stage.exaggeration  # once, as one call does: at every frame it would round differently
+            end = done + stage.steps
+            while done < end:
+                steps = min(self.every - done % self.every, end - done)
+                embedding.optimize(steps, inplace=True, exaggeration=None, **stage.options(len(features)))
                 done += steps
-                kl = float(embedding.kl_divergence) / exaggeration - math.log(exaggeration)
-                yield Frame(done, np.array(embedding), kl)
+                kl = float(embedding.kl_divergence) / stage.exaggeration - math.log(stage.exaggeration)
+                if done % self.every == 0:
+                    yield Frame(done, np.array(embedding), kl)
+            affinities.P /= stage.exaggeration
         return Frame(done, np.array(embedding), kl)
 
 

@@ -6,16 +6,20 @@ to that of a call of its own.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope_sdk.errors import NotApplicable
 
-__all__ = ["open_problem", "scikit_divergence", "scikit_problem"]
+__all__ = ["Stage", "open_problem", "open_stages", "scikit_divergence", "scikit_problem"]
 
 _ANGLE = 0.5
+_OPEN_ANGLE = 0.9
+_TREE_UP_TO = 30_000
+_EXACT_UP_TO = 20_000  # whose neighbours are found faster by comparing all with all
 
 Floats = NDArray[np.float32]
 
@@ -54,6 +58,36 @@ def scikit_divergence(affinities: Any, points: Floats, *, measured: bool) -> tup
     return float(error), gradient.reshape(points.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Steps of openTSNE that are taken alike."""
+
+    steps: int
+    momentum: float
+    gradient: Literal["bh", "fft"]
+    exaggeration: float = 1.0
+
+    def options(self, count: int) -> dict[str, Any]:
+        """What `TSNEEmbedding.optimize` is given for so many points."""
+        rate = count / self.exaggeration
+        gradient = {"negative_gradient_method": self.gradient, "theta": _OPEN_ANGLE}
+        return {"momentum": self.momentum, "learning_rate": rate, **gradient}
+
+
+def open_stages(count: int, steps: int) -> tuple[Stage, ...]:
+    """How openTSNE takes its steps. More momentum than its own 0.8 reaches a lower divergence in half the steps.
+
+    Interpolation costs what the layout's extent says, a tree what the number of points says: the first while the
+    layout is small, and for very many points.
+    """
+    late: Literal["bh", "fft"] = "bh" if count <= _TREE_UP_TO else "fft"
+    return (
+        Stage(60, 0.9, "fft", exaggeration=12.0),
+        Stage(60, 0.97, "fft"),
+        Stage(steps - 120, 0.97, late),
+    )
+
+
 def open_problem(features: Floats, *, perplexity: float, seed: int) -> Any:
     """An `openTSNE.TSNEEmbedding` before its first step.
 
@@ -67,7 +101,9 @@ def open_problem(features: Floats, *, perplexity: float, seed: int) -> Any:
             f"t-SNE of {len(features)} images needs openTSNE: pip install 'convscope[sets]' on the server, or take "
             "method=pca"
         ) from None
-    return openTSNE.TSNE(perplexity=perplexity, random_state=_seed(seed), n_jobs=1).prepare_initial(features)
+    search = "exact" if len(features) <= _EXACT_UP_TO else "approx"
+    layout = openTSNE.TSNE(perplexity=perplexity, random_state=_seed(seed), n_jobs=1, neighbors=search)
+    return layout.prepare_initial(features)
 
 
 def _seed(seed: int) -> int:

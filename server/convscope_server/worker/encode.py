@@ -29,7 +29,7 @@ _PREVIEW_OPTIONS: Mapping[str, dict[str, Any]] = {
 
 
 def result_artifact(rendered: Rendered, *, step: int = 0) -> Artifact:
-    """A result as an artifact with its content: PNG, npy, JSON or UTF-8 text.
+    """A result as an artifact with its content: PNG, npy, JSON or UTF-8 text, which may be a page.
 
     Raises:
         TypeError: a table holds values that JSON has not.
@@ -47,7 +47,7 @@ def result_artifact(rendered: Rendered, *, step: int = 0) -> Artifact:
             json.dumps(rendered.value, allow_nan=False, default=_plain).encode(),
         )
     else:
-        media_type, content = "text/plain", str(rendered.value).encode()
+        media_type, content = rendered.media_type or "text/plain", str(rendered.value).encode()
     return Artifact(
         name=rendered.name,
         kind=rendered.kind,

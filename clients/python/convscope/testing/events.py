@@ -73,9 +73,9 @@ def table(name: str, rows: Sequence[Mapping[str, Any]]) -> Event:
     return Event(result=_artifact(name, artifact.ARTIFACT_KIND_TABLE, "application/json", content))
 
 
-def text(name: str, words: str) -> Event:
+def text(name: str, words: str, *, media_type: str = "text/plain") -> Event:
     """A text as a result."""
-    return Event(result=_artifact(name, artifact.ARTIFACT_KIND_TEXT, "text/plain", words.encode()))
+    return Event(result=_artifact(name, artifact.ARTIFACT_KIND_TEXT, media_type, words.encode()))
 
 
 def succeeded(
