@@ -45,3 +45,17 @@ def test_neighbours_of_a_point_are_others() -> None:
 def test_nothing_but_zeros_has_cosine_0_with_everything() -> None:
     zeros, ones = np.zeros((1, 4), np.float32), np.ones((2, 4), np.float32)
     np.testing.assert_allclose(compared(zeros, ones, "cosine"), [[1, 1]])
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_lengths_at_hand_change_nothing(metric: Metric) -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(300, 17)).astype(np.float32)
+    features[7] = features[8]
+    features[9] = 0
+    queries = np.concatenate([features[5:10], rng.normal(size=(4, 17)).astype(np.float32)])
+    lengths = np.einsum("ij,ij->i", features, features)
+    with_them = nearest(queries, features, 12, metric, lengths=lengths)
+    without = nearest(queries, features, 12, metric)
+    np.testing.assert_array_equal(with_them.indices, without.indices)
+    np.testing.assert_array_equal(with_them.distances, without.distances)

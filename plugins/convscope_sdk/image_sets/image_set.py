@@ -13,6 +13,7 @@ from PIL import Image
 
 from convscope_sdk.errors import InvalidImage, InvalidImageSet, TechniqueError, UnknownName
 from convscope_sdk.events import Event, Note, Progress
+from convscope_sdk.image_sets.item import FORMAT, Item
 from convscope_sdk.image_sets.spec import ImageSetSpec
 from convscope_sdk.images import MAX_PIXELS, fit_image, open_image, to_tensor
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from convscope_sdk.image_sets.index import Index
-    from convscope_sdk.image_sets.item import Item
     from convscope_sdk.image_sets.store import IndexStore
     from convscope_sdk.network import Network
 
@@ -237,6 +237,7 @@ class ImageSet:
     def _item(self, layer: str, top_k: int, positions: int) -> Item:
         spec = self.network.spec
         seeing: dict[str, Any] = {
+            "format": FORMAT,
             "weights": self.network.digest,
             "architecture": type(self.network.module).__qualname__,
             "size": self._size or spec.input_size,

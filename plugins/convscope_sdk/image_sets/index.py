@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope_sdk.image_sets.item import FEATURES, MAXIMA, PLACES, VECTORS, Item, Meta
+from convscope_sdk.image_sets.item import FEATURES, LENGTHS, MAXIMA, PLACES, VECTORS, Item, Meta
 from convscope_sdk.image_sets.units import Best, ChannelStatistics
 
 if TYPE_CHECKING:
@@ -98,6 +98,14 @@ class Index:
             UnknownName: the layer is not in this index; carries near names.
         """
         return self._file(layer, FEATURES)
+
+    def lengths(self, layer: str) -> NDArray[np.float32]:
+        """(n,) squared Euclidean lengths of the rows of `features`, mapped.
+
+        Raises:
+            UnknownName: as `features`.
+        """
+        return self._file(layer, LENGTHS)[:, 0]
 
     def maxima(self, layer: str) -> NDArray[np.float32]:
         """(n, C) of a layer, greatest over positions, mapped.

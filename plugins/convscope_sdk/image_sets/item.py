@@ -17,14 +17,19 @@ from numpy.typing import NDArray
 
 from convscope_sdk.image_sets.units import Best, ChannelStatistics
 
-__all__ = ["FEATURES", "FILES", "MAXIMA", "PLACES", "VECTORS", "Item", "Meta"]
+__all__ = ["FEATURES", "FILES", "FORMAT", "LENGTHS", "MAXIMA", "PLACES", "VECTORS", "Item", "Meta"]
 
 Ints = NDArray[np.int64]
 
+FORMAT = 1
+"""Of what lies on disk: an index of another format is left alone."""
+
 MEMBERS, DIGESTS, META, SUMMARY = "members.i64", "digests.bin", "meta.json", "summary.npz"
 FEATURES, MAXIMA, VECTORS, PLACES = "features.f32", "maxima.f32", "vectors.f32", "places.i16"
+LENGTHS = "lengths.f32"
 FILES: Mapping[str, np.dtype[Any]] = {
     FEATURES: np.dtype("<f4"),
+    LENGTHS: np.dtype("<f4"),
     MAXIMA: np.dtype("<f4"),
     VECTORS: np.dtype("<f4"),
     PLACES: np.dtype("<i2"),

@@ -18,6 +18,7 @@ from convscope_sdk.image_sets.item import (
     DIGESTS,
     FEATURES,
     FILES,
+    LENGTHS,
     MAXIMA,
     MEMBERS,
     META,
@@ -79,7 +80,9 @@ class ItemWriter:
             OSError: the disk has no room for them.
         """
         values, positions = seen.maxima()
-        rows: dict[str, NDArray[Any]] = {FEATURES: seen.means()}
+        features = seen.means()
+        lengths = np.einsum("ij,ij->i", features, features)
+        rows: dict[str, NDArray[Any]] = {FEATURES: features, LENGTHS: lengths[:, None]}
         if seen.values.shape[2] > 1:
             rows[MAXIMA] = values
         if places is not None:

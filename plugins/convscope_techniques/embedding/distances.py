@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,7 +34,13 @@ class Nearest:
 
 
 def nearest(
-    queries: Floats, features: Floats, k: int, metric: Metric = "l2", *, but: NDArray[np.integer[Any]] | None = None
+    queries: Floats,
+    features: Floats,
+    k: int,
+    metric: Metric = "l2",
+    *,
+    but: NDArray[np.integer[Any]] | None = None,
+    lengths: Floats | None = None,
 ) -> Nearest:
     """The k rows of `features` (N, C) nearest to each row of `queries` (Q, C), by comparison with every one.
 
@@ -48,11 +53,12 @@ def nearest(
         k: At most N, or N - 1 with `but`.
         metric: L2, or cosine; nothing but zeros has cosine 0 with everything else.
         but: (Q,) a row that is not looked at for each query: itself.
+        lengths: (N,) squared lengths of the rows in single precision, where they are at hand: saves half the time.
     """
     indices, distances = [], []
     for start in range(0, len(queries), _QUERIES):
         asked = queries[start : start + _QUERIES]
-        rough, slack = _rough(asked, features, metric)
+        rough, slack = _rough(asked, features, metric, lengths)
         if but is not None:
             rough[np.arange(len(asked)), but[start : start + _QUERIES]] = np.inf
         limits = np.partition(rough, k - 1, axis=1)[:, k - 1] + slack
@@ -96,31 +102,41 @@ def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _rough(queries: Floats, features: Floats, metric: Metric) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _rough(
+    queries: Floats, features: Floats, metric: Metric, lengths: Floats | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(Q, N) squared distances in single precision, and (Q,) twice the most that they can be wrong."""
     asked = _single(queries, metric)
-    own = (asked * asked).sum(1)
+    own = _squares(asked)
     found = np.empty((len(asked), len(features)), np.float32)
-    longest = np.float32(0)
-    for start, block in _blocks(features, metric):
-        lengths = (block * block).sum(1)
-        found[:, start : start + len(block)] = own[:, None] + lengths[None] - 2 * (asked @ block.T)
+    longest = np.float32(1 if metric == "cosine" else 0)
+    for start in range(0, len(features), _ROWS):
+        block = np.asarray(features[start : start + _ROWS], np.float32)
+        squares = _squares(block) if lengths is None else lengths[start : start + _ROWS]
+        values = found[:, start : start + _ROWS]
+        np.matmul(-2 * asked, block.T, out=values)
         if metric == "cosine":
-            found[:, start : start + len(block)] += _lacking(own, lengths)
-        longest = max(longest, lengths.max())
+            # The squared chord of two rows of length 1; nothing but zeros has cosine 0 with everything but its like.
+            values *= np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
+            values += np.where((own < 0.5)[:, None] & (squares == 0), 0, 2)  # noqa: PLR2004 - lengths are 0 or 1
+        else:
+            values += squares
+            values += own[:, None]
+            longest = max(longest, squares.max())
     error = (queries.shape[1] + 4) * np.finfo(np.float32).eps * (np.sqrt(own) + np.sqrt(longest)) ** 2
     return found, 2 * error
+
+
+def _squares(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) squared lengths."""
+    found: NDArray[np.float32] = np.einsum("ij,ij->i", rows, rows)
+    return found
 
 
 def _lacking(own: Floats, lengths: Floats) -> NDArray[np.bool_]:
     """(Q, N) where one of the two is nothing but zeros: what its squared distance to a row of length 1 lacks of 2."""
     lacking: NDArray[np.bool_] = (own < 0.5)[:, None] != (lengths < 0.5)[None]  # noqa: PLR2004 - lengths are 0 or 1
     return lacking
-
-
-def _blocks(features: Floats, metric: Metric) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for start in range(0, len(features), _ROWS):
-        yield start, _single(features[start : start + _ROWS], metric)
 
 
 def _single(rows: Floats, metric: Metric) -> NDArray[np.float32]:

@@ -73,7 +73,11 @@ def nearest_neighbors(run: Run[NearestNeighborsParams]) -> Iterator[Event]:
         "features": (query.features[None], index.features(params.layer)),
     }
     but = None if query.row is None else np.array([query.row])
-    found = {name: nearest(asked, points, k, params.metric, but=but) for name, (asked, points) in spaces.items()}
+    lengths = {"features": index.lengths(params.layer)}
+    found = {
+        name: nearest(asked, points, k, params.metric, but=but, lengths=lengths.get(name))
+        for name, (asked, points) in spaces.items()
+    }
     yield from _results(index, query, found, params)
     yield from _precision(run, index, {name: points for name, (_, points) in spaces.items()}, k)
 

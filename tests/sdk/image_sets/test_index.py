@@ -37,6 +37,7 @@ def test_it_holds_what_the_network_makes_of_each_picture(folder: Path, store: In
     np.testing.assert_allclose(index.features("penultimate"), seen["penultimate"].flatten(1), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(index.logits(), seen["logits"], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(index.maxima("logits"), index.logits())
+    np.testing.assert_allclose(index.lengths("conv3"), (maps.mean(2) ** 2).sum(1), rtol=1e-5)
 
 
 def test_channel_statistics_are_those_of_all_values_together(folder: Path, store: IndexStore) -> None:
