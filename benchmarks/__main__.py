@@ -9,7 +9,7 @@ import time
 
 from benchmarks.result import Result, table, write
 
-NAMES = ("startup", "overhead", "partial_forward", "fairness", "cancel", "memory", "faults")
+NAMES = ("startup", "overhead", "partial_forward", "fairness", "cancel", "memory", "faults", "image_sets")
 
 
 def main() -> int:
