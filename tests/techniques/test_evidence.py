@@ -27,7 +27,7 @@ def _maps(**params: Any) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("params", [{}, {"average": "noise", "samples": 300}, {"average": "none"}])
 def test_it_says_how_many_maps_there_will_be(params: dict[str, Any]) -> None:
-    assert len(_maps(**params)) == passes(IMAGE, EvidenceParams(**params))
+    assert len(_maps(**params)) == passes(tiny(), IMAGE, EvidenceParams(**params))
 
 
 def test_of_the_picture_alone_it_is_its_saliency() -> None:

@@ -32,7 +32,7 @@ def test_it_begins_with_the_one_picture_ends_with_the_other_and_yields_as_often_
     network, target = tiny(), Target.parse("class:3")
     black = torch.zeros_like(IMAGE)
     found = list(curve(network, IMAGE, black, MAP, target))
-    assert len(found) == curve_passes(IMAGE)
+    assert len(found) == curve_passes(network, IMAGE)
     last = found[-1]
     assert last.fractions[0] == 0
     assert last.fractions[-1] == 1

@@ -43,9 +43,9 @@ def confidence(network: Network, pixels: Tensor, target: Target) -> Tensor:
     return network.target_value(target, logits=network.logits(pixels).softmax(1))
 
 
-def curve_passes(image: Tensor) -> int:
+def curve_passes(network: Network, image: Tensor) -> int:
     """How many steps `curve` takes on a picture of that size."""
-    return -(-len(_counts(image)) // batch_size(image))
+    return -(-len(_counts(image)) // batch_size(network, image))
 
 
 def curve(network: Network, start: Tensor, end: Tensor, values: Tensor, target: Target) -> Iterator[Curve]:
@@ -58,7 +58,7 @@ def curve(network: Network, start: Tensor, end: Tensor, values: Tensor, target: 
     counts = _counts(start)
     fractions = torch.tensor(counts, dtype=torch.float64, device=start.device) / values.numel()
     found = start.new_zeros(0)
-    for chunk in torch.split(torch.tensor(counts, device=start.device), batch_size(start)):
+    for chunk in torch.split(torch.tensor(counts, device=start.device), batch_size(network, start)):
         exchanged = ranks < chunk.view(-1, 1, 1, 1)
         with torch.no_grad():
             found = torch.cat([found, confidence(network, torch.where(exchanged, end, start), target)])

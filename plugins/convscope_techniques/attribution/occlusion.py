@@ -15,13 +15,12 @@ from convscope_sdk.run import Run
 from convscope_sdk.target import Target
 from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
+from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
 from convscope_techniques.attribution.explained import Explained, explain
 from convscope_techniques.attribution.params import AttributionParams
 from convscope_techniques.attribution.windows import Windows
 
 __all__ = ["OcclusionParams", "occlusion"]
-
-_PIXELS_PER_BATCH = {"cpu": 2 * 224 * 224, "mps": 16 * 224 * 224, "cuda": 64 * 224 * 224}
 
 
 class OcclusionParams(AttributionParams):
@@ -37,12 +36,7 @@ class OcclusionParams(AttributionParams):
             "the mean probability that is left (Zeiler & Fergus). Both come as tensors."
         ),
     )
-    batch: int | None = Field(
-        None,
-        ge=1,
-        le=1024,
-        description="Windows in one forward pass; chosen by the picture's size where absent.",
-    )
+    batch: BatchField = Field(None, description=BATCH_HELP)
 
     @model_validator(mode="after")
     def _windows_leave_no_gap(self) -> Self:
@@ -67,7 +61,7 @@ def occlusion(run: Run[OcclusionParams]) -> Reporting:
         baseline = baseline_of(params.baseline, run.network, image)
     yield from explained.events(run.network)
     windows = Windows.over(height, width, params.window, params.stride, device=image.device)
-    batch = params.batch or _batch(image)
+    batch = params.batch or batch_size(run.network, image, part=0.5)
     measured = image.new_zeros((0, 2))
     for start in range(0, len(windows), batch):
         masks = windows.masks(start, start + batch)
@@ -91,11 +85,6 @@ def _check(params: OcclusionParams, height: int, width: int) -> None:
             f"positions; take window={edge}, stride={max(edge // 2, 1)}, or a larger size",
         )
         raise InvalidParams(violation.description, violations=[violation])
-
-
-def _batch(image: torch.Tensor) -> int:
-    budget = _PIXELS_PER_BATCH.get(image.device.type, _PIXELS_PER_BATCH["cpu"])
-    return max(budget // image.shape[-2:].numel(), 1)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ _STILL_THE_SAME = 0.5
 
 def scorecard_steps(run: Run[P]) -> int:
     """How many steps `scorecard` takes: its progress goes up to this."""
-    return 1 + 2 * curve_passes(run.image) + stage_count(run.network)
+    return 1 + 2 * curve_passes(run.network, run.image) + stage_count(run.network)
 
 
 def scorecard(run: Run[P], values: Tensor, target: Target | None, remade: Remade) -> Iterator[Event]:

@@ -45,10 +45,10 @@ class EvidenceParams(ImageParams):
     )
 
 
-def passes(image: Tensor, how: EvidenceParams) -> int:
+def passes(network: Network, image: Tensor, how: EvidenceParams) -> int:
     """How many maps `saliencies` gives."""
     if how.average == "noise":
-        return -(-how.samples // batch_size(image, gradients=True))
+        return -(-how.samples // batch_size(network, image, gradients=True))
     return 10 if how.average == "crops" else 1
 
 
@@ -75,7 +75,7 @@ def _of_crops(network: Network, image: Tensor, target: Target, _how: EvidencePar
 def _of_noise(network: Network, image: Tensor, target: Target, how: EvidenceParams) -> Iterator[Tensor]:
     """Of the mean gradient over copies with noise, drawn on the CPU one at a time, as SmoothGrad's."""
     deviation = how.sigma * (image.max() - image.min())
-    batch, total, done = batch_size(image, gradients=True), torch.zeros_like(image), 0
+    batch, total, done = batch_size(network, image, gradients=True), torch.zeros_like(image), 0
     while done < how.samples:
         count = min(batch, how.samples - done)
         noise = torch.stack([torch.randn(image.shape[1:]) for _ in range(count)]).to(image)

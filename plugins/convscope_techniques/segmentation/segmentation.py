@@ -118,7 +118,7 @@ def largest_component(labels: Bools) -> Bools:
 
 
 def _averaged(run: Run[SegmentationParams], target: Target) -> Generator[Event, None, Tensor]:
-    total = passes(run.image, run.params) + run.params.steps + 1
+    total = passes(run.network, run.image, run.params) + run.params.steps + 1
     saliency = run.image[0, 0]
     for step, found in enumerate(saliencies(run.network, run.image, target, run.params), start=1):
         saliency = found
@@ -128,7 +128,7 @@ def _averaged(run: Run[SegmentationParams], target: Target) -> Generator[Event, 
 
 
 def _cut(run: Run[SegmentationParams], foreground: Bools, background: Bools) -> Generator[Event, None, list[Cut]]:
-    params, done = run.params, passes(run.image, run.params)
+    params, done = run.params, passes(run.network, run.image, run.params)
     total = done + params.steps + 1
     picture = run.image[0].permute(1, 2, 0).cpu().double().numpy() * 255
     cuts: list[Cut] = []
