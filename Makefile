@@ -41,8 +41,13 @@ docs: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/convscope serve
 
-bench: $(STAMP)
+bench: $(STAMP) .peers/.installed
 	$(BIN)/python -m benchmarks
+
+# lucent pins a kornia that pins a torch of long ago: both lie apart, without what they depend on.
+.peers/.installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --target .peers torch-lucent==0.1.8 kornia==0.4.1 decorator==5.2.1
+	touch $@
 
 $(STAMP): pyproject.toml constraints.txt $(EXAMPLES:%=%pyproject.toml)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -50,6 +55,7 @@ $(STAMP): pyproject.toml constraints.txt $(EXAMPLES:%=%pyproject.toml)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps quantus  # asks for the OpenCV with windows
 	$(BIN)/python -m pip install --quiet --no-deps $(addprefix -e ,$(EXAMPLES))
+	$(BIN)/python -m pip install --quiet --no-deps torchattacks==3.5.1  # pins a requests of 2021, and works with any
 	touch $@
 
 .venv-protos/.installed: protos/requirements.txt
@@ -58,4 +64,4 @@ $(STAMP): pyproject.toml constraints.txt $(EXAMPLES:%=%pyproject.toml)
 	touch $@
 
 clean:
-	rm -rf .venv .venv-protos .stubs-fresh site demo dist build
+	rm -rf .venv .venv-protos .peers .stubs-fresh site demo dist build

@@ -9,7 +9,18 @@ import time
 
 from benchmarks.result import Result, table, write
 
-NAMES = ("startup", "overhead", "partial_forward", "fairness", "cancel", "memory", "faults", "image_sets")
+NAMES = (
+    "startup",
+    "overhead",
+    "partial_forward",
+    "attribution",
+    "synthesis",
+    "fairness",
+    "cancel",
+    "memory",
+    "faults",
+    "image_sets",
+)
 
 
 def main() -> int:

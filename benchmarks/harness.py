@@ -51,9 +51,9 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def photograph() -> bytes:
-    """scikit-image's cat, 451 by 300 pixels, as a PNG file."""
-    return (resources.files("skimage") / "data" / "chelsea.png").read_bytes()
+def photograph(name: str = "chelsea") -> bytes:
+    """One of scikit-image's pictures, its cat of 451 by 300 pixels if not told otherwise, as a PNG file."""
+    return (resources.files("skimage") / "data" / f"{name}.png").read_bytes()
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 60.0, every: float = 0.05) -> bool:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-import torch
 from benchmarks.harness import photograph, serving
 from benchmarks.inprocess import default_network
+from benchmarks.interleaved import interleaved
+from benchmarks.peers import module_of
 from benchmarks.result import Measure, Result, median
 from PIL import Image
-from torch import nn
 
 import convscope
 from convscope_sdk.events import Heatmap, Tensor
@@ -37,7 +36,7 @@ def run(*, quick: bool = False) -> Result:
             "in_process_to_png": lambda: _to_png(network, photo),
             "peer": _peer(network, photo),
         }
-        times = _interleaved(jobs, rounds=8 if quick else 60)
+        times = interleaved(jobs, rounds=8 if quick else 60, warm_up=3)
     loopback, here, drawn, peer = (median(times[name]) for name in jobs)
     measures = (
         Measure("grad_cam over loopback / in process", loopback / here, LOOPBACK_BOUND),
@@ -68,33 +67,11 @@ def _peer(network: Network, photo: bytes) -> Callable[[], object]:
     """pytorch-grad-cam 1.5.7 as its README uses it, from the file to the map: it draws and encodes nothing."""
     from pytorch_grad_cam import GradCAM
 
-    module = network.spec.build().eval()  # its own copy, whose parameters take gradients as it needs
-    layer = module.get_submodule(network.aliases["last_conv"])
-    cam = GradCAM(model=nn.Sequential(_Normalize(network), module), target_layers=[layer])
+    module = module_of(network)
+    cam = GradCAM(model=module, target_layers=[module[1].get_submodule(network.aliases["last_conv"])])
 
     def call() -> object:
         picture = fit_image(open_image(photo).picture, network.spec, fit="crop", size=None)
         return cam(input_tensor=to_tensor(picture), targets=None)
 
     return call
-
-
-class _Normalize(nn.Module):
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self._network = (network,)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self._network[0].normalize(pixels)
-
-
-def _interleaved(jobs: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each job in each round, after a warm-up of three; neighbours in time see the same machine."""
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in range(rounds + 3):
-        for name, job in jobs.items():
-            began = time.perf_counter()
-            job()
-            if number >= 3:  # noqa: PLR2004 - the warm-up
-                times[name].append(time.perf_counter() - began)
-    return times

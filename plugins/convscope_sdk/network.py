@@ -18,6 +18,7 @@ from convscope_sdk.layers import ALIASES, LayerInfo, Layers, probe
 from convscope_sdk.models import ModelSpec
 from convscope_sdk.rules import GradientRule, Rule
 from convscope_sdk.scores import check_unit, layer_value, measure
+from convscope_sdk.sizes import sizes_refused
 from convscope_sdk.target import Target
 
 __all__ = ["Network"]
@@ -99,9 +100,11 @@ class Network:
         """(B, classes) unnormalised class scores.
 
         Raises:
-            NotApplicable: the network's output is something else.
+            NotApplicable: the network's output is something else, or it does not take pictures of that size.
         """
-        return self._as_logits(self.module(self.normalize(pixels)))
+        with sizes_refused(self.name, self.input_size, pixels):
+            output = self.module(self.normalize(pixels))
+        return self._as_logits(output)
 
     def activations(self, pixels: Tensor, *layers: str) -> dict[str, Tensor]:
         """Outputs of layers by the name asked for; the forward pass stops after the deepest of them.
@@ -270,7 +273,8 @@ class Network:
         layers = {name: self.layer(name) for name in asked}
         if not layers and not to_the_end:
             return {}, None
-        captured, output = capture(self.module, layers.values(), self.normalize(pixels), to_the_end=to_the_end)
+        with sizes_refused(self.name, self.input_size, pixels):
+            captured, output = capture(self.module, layers.values(), self.normalize(pixels), to_the_end=to_the_end)
         return {name: captured[layer.name] for name, layer in layers.items()}, output
 
     def _check_generator(self) -> None:

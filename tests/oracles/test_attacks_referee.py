@@ -1,4 +1,4 @@
-"""The attacks against captum, and against the textbook updates in the form that torchattacks gives them."""
+"""The attacks against torchattacks, captum, and the textbook updates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import captum.robust
 import numpy as np
 import pytest
 import torch
+import torchattacks
 from torch import Tensor, nn
 
 from convscope_techniques.synthesis.fgsm import fgsm
@@ -62,6 +63,42 @@ def test_pgd_equals_the_textbook_update(target: int | None) -> None:
 def test_pgd_by_l2_equals_the_textbook_update(target: int | None) -> None:
     mine = ours(pgd, norm="l2", target=target, epsilon=1.0, step_size=0.2, random_start=False)
     assert float((mine - textbook_pgd_l2(target, 1.0, 0.2, 10)).abs().max()) <= 1e-6
+
+
+def by_torchattacks(name: str, target: int | None, **params: Any) -> Tensor:
+    """As its README: a model from pixels in [0, 1] to logits."""
+    model = _FromPixels().eval()
+    attack = getattr(torchattacks, name)(model, **params)
+    if target is not None:
+        attack.set_mode_targeted_by_label(quiet=True)
+    adversarial: Tensor = attack(PIXELS, torch.tensor([WINNER if target is None else target]))
+    return adversarial
+
+
+class _FromPixels(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = fickle().module
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return fickle().logits(pixels)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_pgd_equals_torchattacks(target: int | None) -> None:
+    mine = ours(pgd, target=target, epsilon=8 / 255, step_size=2 / 255, random_start=False)
+    assert torch.equal(mine, by_torchattacks("PGD", target, random_start=False))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_pgd_by_l2_equals_torchattacks(target: int | None) -> None:
+    mine = ours(pgd, norm="l2", target=target, epsilon=1.0, step_size=0.2, random_start=False)
+    assert float((mine - by_torchattacks("PGDL2", target, random_start=False)).abs().max()) <= 1e-6
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_fgsm_equals_torchattacks(target: int | None) -> None:
+    assert torch.equal(ours(fgsm, target=target, epsilon=8 / 255), by_torchattacks("FGSM", target))
 
 
 @pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require")

@@ -16,6 +16,7 @@ from convscope_sdk.torchvision_ops import ensure_torchvision
 __all__ = ["RANDOM", "efficientnet", "lens", "network_of", "random_network", "tiny"]
 
 RANDOM = ("resnet18", "vgg11", "googlenet", "squeezenet1_1", "convnext_atto")
+_TIMM = {"convnext_atto": "convnext_atto", "vit_tiny": "vit_tiny_patch16_224"}
 
 
 @functools.cache
@@ -68,10 +69,10 @@ def lens(module: nn.Module, *, name: str = "custom", size: int = 224) -> Network
 
 
 def _build(name: str) -> nn.Module:
-    if name == "convnext_atto":
+    if name in _TIMM:
         import timm
 
-        return timm.create_model(name, pretrained=False)
+        return timm.create_model(_TIMM[name], pretrained=False)
     from torchvision import models
 
     extra = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}

@@ -61,7 +61,7 @@ def _climbed(run: Run[FoolingImageParams], case: Case) -> Generator[Event, None,
     """The first picture on the way up that holds, or the last of all, and the number of steps to it."""
     params, canvas = run.params, Centred.of(case.network, "deviations")
     total = params.steps + params.halvings
-    code, verdict, step = canvas.code(case.image), case.judged(case.image, case.image), 0
+    code, verdict, step = canvas.code(case.image), case.untouched, 0
     while not verdict.fooled and step < params.steps:
         gradient, value = _logit_gradient(case, canvas, code)
         code = canvas.clipped(code + params.step_size * gradient / gradient.norm().clamp(min=1e-12))
