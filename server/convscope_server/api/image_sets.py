@@ -47,7 +47,7 @@ class ImageSetServicer:
 
     async def get_image_set(self, request: pb.GetImageSetRequest) -> pb.GetImageSetResponse:
         """One set with its labels."""
-        found = await self.image_sets.find(request.name, owner=acting().name)
+        found = await self.image_sets.find(request.name, scope=acting().scope)
         if isinstance(found, UploadedSet):
             return pb.GetImageSetResponse(image_set=_uploaded(found, with_labels=True))
         return pb.GetImageSetResponse(image_set=_described(await self.engine.describe_image_set(found.name)))
@@ -57,13 +57,13 @@ class ImageSetServicer:
         return pb.ListImageSetsResponse(
             image_sets=[
                 _uploaded(found) if isinstance(found, UploadedSet) else _info(found)
-                for found in await self.image_sets.all(owner=acting().name)
+                for found in await self.image_sets.all(scope=acting().scope)
             ]
         )
 
     async def delete_image_set(self, request: pb.DeleteImageSetRequest) -> pb.DeleteImageSetResponse:
         """Forget a set that a client uploaded."""
-        await self.image_sets.delete(request.name, owner=acting().name)
+        await self.image_sets.delete(request.name, scope=acting().scope)
         return pb.DeleteImageSetResponse()
 
 

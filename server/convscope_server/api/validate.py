@@ -63,7 +63,7 @@ class Validator:
         _check_roles(request, technique, violations)
         pictures = await self._read(request, violations)
         violations.refuse_any()
-        image_sets = await self.image_sets.manifests(_image_sets(request, technique), owner=acting().name)
+        image_sets = await self.image_sets.manifests(_image_sets(request, technique), scope=acting().scope)
         digests = {path: await self._kept(image, data) for path, (image, data) in pictures.items()}
         return _stored(request, digests, image_sets, watched=watched)
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Double,
     ForeignKey,
@@ -90,14 +91,14 @@ class ImageSetStore:
         """Disconnect. Blocks."""
         self._database.dispose()
 
-    async def all(self, owner: str = "") -> list[UploadedSet]:
-        """The sets of an owner, by name."""
-        query = select(_sets).where(_sets.c.owner == owner).order_by(_sets.c.name)
+    async def all(self, scope: str | None = None) -> list[UploadedSet]:
+        """The sets of an owner, or everyone's where `scope` is None, by name."""
+        query = select(_sets).where(*_within(scope)).order_by(_sets.c.name, _sets.c.number)
         return await self._do(lambda connection: [_read(row) for row in connection.execute(query)])
 
-    async def find(self, name: str, owner: str = "") -> UploadedSet | None:
-        """The set of that name."""
-        query = select(_sets).where(_sets.c.owner == owner, _sets.c.name == name)
+    async def find(self, name: str, scope: str | None = None) -> UploadedSet | None:
+        """The set of that name that an owner has, or that anyone has, the oldest first, where `scope` is None."""
+        query = select(_sets).where(_sets.c.name == name, *_within(scope)).order_by(_sets.c.number)
 
         def work(connection: Connection) -> UploadedSet | None:
             row = connection.execute(query).first()
@@ -140,6 +141,10 @@ class ImageSetStore:
                 return work(connection)
 
         return await asyncio.to_thread(locked)
+
+
+def _within(scope: str | None) -> list[ColumnElement[bool]]:
+    return [] if scope is None else [_sets.c.owner == scope]
 
 
 def _forget(connection: Connection, name: str, owner: str) -> set[str]:

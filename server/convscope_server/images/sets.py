@@ -59,15 +59,13 @@ class ImageSetService:
         """Close the store."""
         await asyncio.to_thread(self._store.close)
 
-    async def all(self, *, owner: str = "") -> list[ImageSetInfo | UploadedSet]:
-        """Every set with a name that the owner can see, by name: the server's and their own."""
-        found: dict[str, ImageSetInfo | UploadedSet] = {
-            uploaded.name: uploaded for uploaded in await self._store.all(owner)
-        }
-        found.update({info.name: info for info in await self._others()})
-        return [found[name] for name in sorted(found)]
+    async def all(self, *, scope: str | None = None) -> list[ImageSetInfo | UploadedSet]:
+        """Every set with a name, by name: the server's, and those of an owner, or everyone's where `scope` is None."""
+        others = {info.name: info for info in await self._others()}
+        uploaded = [found for found in await self._store.all(scope) if found.name not in others]
+        return sorted([*others.values(), *uploaded], key=lambda found: found.name)
 
-    async def find(self, name: str, *, owner: str = "") -> ImageSetInfo | UploadedSet:
+    async def find(self, name: str, *, scope: str | None = None) -> ImageSetInfo | UploadedSet:
         """One set; a name that some source resolves ("torchvision:CIFAR10") is taken for one.
 
         Raises:
@@ -76,20 +74,20 @@ class ImageSetService:
         others = {info.name: info for info in await self._others()}
         if name in others:
             return others[name]
-        if (uploaded := await self._store.find(name, owner)) is not None:
+        if (uploaded := await self._store.find(name, scope)) is not None:
             return uploaded
         if found_by_source(name):
             return ImageSetInfo(name, name.partition(":")[0])
-        names = [*others, *(uploaded.name for uploaded in await self._store.all(owner))]
+        names = [*others, *(uploaded.name for uploaded in await self._store.all(scope))]
         raise RequestError.unknown("image set", name, names, hint=_HINT)
 
-    async def manifests(self, names: Collection[str], *, owner: str = "") -> dict[str, str]:
+    async def manifests(self, names: Collection[str], *, scope: str | None = None) -> dict[str, str]:
         """The manifests of those sets that clients uploaded, by name.
 
         Raises:
             RequestError: as `find`.
         """
-        found = [await self.find(name, owner=owner) for name in names]
+        found = [await self.find(name, scope=scope) for name in names]
         return {each.name: each.manifest for each in found if isinstance(each, UploadedSet)}
 
     async def create(
@@ -124,13 +122,13 @@ class ImageSetService:
         await self._content.drop(await self._store.put(new, {member.digest for member in parsed.members}))
         return new
 
-    async def delete(self, name: str, *, owner: str = "") -> None:
+    async def delete(self, name: str, *, scope: str | None = None) -> None:
         """Forget a set that a client uploaded, and the pictures that nothing else needs.
 
         Raises:
             RequestError: NOT_FOUND, with near names; FAILED_PRECONDITION, IMAGE_SET_NOT_UPLOADED.
         """
-        found = await self.find(name, owner=owner)
+        found = await self.find(name, scope=scope)
         if not isinstance(found, UploadedSet):
             raise RequestError.of(
                 "FAILED_PRECONDITION",
@@ -138,7 +136,7 @@ class ImageSetService:
                 f"image set {name!r} comes from {found.source!r}, not from a client; remove it there",
                 metadata={"source": found.source},
             )
-        await self._content.drop(await self._store.delete(name, owner))
+        await self._content.drop(await self._store.delete(name, found.owner))
 
     async def _others(self) -> list[ImageSetInfo]:
         """What workers said that there is, and the folders as they are now."""
