@@ -57,7 +57,8 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         default = "XDG data home" if field.default_factory else _default(field.default)
         description = _cell(schema[name].get("description", ""))
-        rows.append(f"| `{name}` | `CONVSCOPE_{name.upper()}` | {default} | {description} |")
+        variable = "none" if name == "plugins" else f"`CONVSCOPE_{name.upper()}`"
+        rows.append(f"| `{name}` | {variable} | {default} | {description} |")
     return "\n\n".join(["# Settings", _SETTINGS_INTRO, "\n".join(rows)])
 
 

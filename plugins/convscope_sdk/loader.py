@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import pluggy
 
 from convscope_sdk import hookspecs
+from convscope_sdk.choice import PluginChoice
 from convscope_sdk.contract import DEPRECATIONS, Deprecation, warnings_of
 from convscope_sdk.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from convscope_sdk.image_sets.spec import ImageSetSource
@@ -87,10 +88,18 @@ class Loader:
     Args:
         strict: Raise `PluginError` at the first plugin that cannot be used, instead of reporting it.
         deprecations: What plugins are warned of, once, when they are loaded.
+        choice: Which installed plugins may be loaded; files and objects that are named one by one always are.
     """
 
-    def __init__(self, *, strict: bool = False, deprecations: Iterable[Deprecation] = DEPRECATIONS) -> None:
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        deprecations: Iterable[Deprecation] = DEPRECATIONS,
+        choice: PluginChoice | None = None,
+    ) -> None:
         self._strict = strict
+        self._choice = choice or PluginChoice()
         self._deprecations = tuple(deprecations)
         self._offers: list[Offer] = []
 
@@ -104,14 +113,25 @@ class Loader:
             entry_points: What to look through; everything installed where absent.
         """
         for entry_point in sorted(_installed() if entry_points is None else entry_points, key=_place):
+            package, version = _distribution(entry_point)
+            if package != BUILTIN_PACKAGE and self._may_not(entry_point.name, package, version):
+                continue
             if entry_point.group == group:
-                package, version = _distribution(entry_point)
                 get = _importing(entry_point.value.partition(":")[0], entry_point.load)
                 self._load(entry_point.name, package, version, get)
             elif match := _VERSIONED_GROUP.fullmatch(entry_point.group):
                 ours = group.rpartition(".")[2]
                 problem = PluginError(f"needs contract {match[1]}; this server speaks {ours}")
-                self._fail(entry_point.name, *_distribution(entry_point), problem)
+                self._fail(entry_point.name, package, version, problem)
+
+    def _may_not(self, name: str, package: str, version: str) -> bool:
+        """Whether the plugin is left alone; then nothing of it is imported."""
+        if self._choice.passes_over(name, package):
+            return True
+        refusal = self._choice.refusal(name, package)
+        if refusal:
+            self._offers.append(Offer(PluginReport(name, package, version, ok=False, reason=refusal, denied=True)))
+        return bool(refusal)
 
     def load_file(self, path: str | os.PathLike[str]) -> None:
         """Load one .py file: every technique defined in it at module level, and its hooks."""

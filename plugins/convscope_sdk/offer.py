@@ -29,6 +29,7 @@ class PluginReport:
         techniques: Ids that can be used.
         import_seconds: What its import took.
         warnings: What it uses that will go.
+        denied: Whether it was not looked at, because the settings say so.
     """
 
     name: str
@@ -39,6 +40,7 @@ class PluginReport:
     techniques: tuple[str, ...] = ()
     import_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,23 @@ def tokens_home(env: Mapping[str, str]) -> Path:
     return Path(env.get("CONVSCOPE_DATA_DIR") or _data_home(env)) / "tokens.toml"
 
 
+class PluginEnvironment(BaseModel):
+    """A plugin's own Python; see `engine.options.Environment`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    python: Path
+    device: str = ""
+
+    @field_validator("python")
+    @classmethod
+    def _an_interpreter(cls, python: Path) -> Path:
+        python = python.expanduser().absolute()
+        if not os.access(python, os.X_OK):
+            raise ValueError(f"{python} is no program; name the interpreter of a virtual environment, bin/python")
+        return python
+
+
 class Settings(BaseModel):
     """The settings of one server; unknown keys are refused. Times are in seconds, sizes in bytes ("64 MiB" is read)."""
 
@@ -100,6 +117,17 @@ class Settings(BaseModel):
         description="Directory of image sets, a folder each; torchvision's data sets are looked for there too.",
     )
     plugin_files: _Words = Field(default=(), description="Loose plugin files to load besides installed plugins.")
+    allow_plugins: _Words | None = Field(
+        default=None,
+        description="Installed plugins to load, by distribution or entry point, with `*`; all where absent, none but "
+        "the built-ins where empty. CONVSCOPE_PLUGINS says the same.",
+    )
+    deny_plugins: _Words = Field(default=(), description="Installed plugins never to load, likewise.")
+    plugins: dict[str, PluginEnvironment] = Field(
+        default_factory=dict,
+        description="Plugins with a Python of their own: `[plugins.NAME]` with `python` and, if need be, `device`. "
+        "Only in convscope.toml.",
+    )
     strict: bool = Field(default=False, description="Refuse to start where a plugin cannot be loaded.")
     allow_code: bool = Field(default=False, description="Let model.toml name Python code as the architecture.")
     stall_seconds: float = Field(
@@ -250,7 +278,7 @@ def _from_env(env: Mapping[str, str]) -> _Found:
     for name, value in env.items():
         key = name.removeprefix(_ENV)
         if name.startswith(_ENV) and not _NOT_OURS.fullmatch(key) and not value.startswith("tcp://"):
-            yield key.lower(), value, name
+            yield "allow_plugins" if key == "PLUGINS" else key.lower(), value, name
 
 
 def _from_flags(flags: Mapping[str, Any]) -> _Found:

@@ -9,7 +9,7 @@ from convscope_server.api.admission import Admission, Gate
 from convscope_server.api.server import Servicers
 from convscope_server.config import Settings
 from convscope_server.engine.engine import Engine
-from convscope_server.engine.options import WorkerOptions
+from convscope_server.engine.options import Environment, WorkerOptions
 from convscope_server.images.content import ContentStore
 from convscope_server.images.set_store import ImageSetStore
 from convscope_server.images.sets import ImageSetService
@@ -72,6 +72,9 @@ def worker_options(settings: Settings, *, content_url: str = "", index_dir: str 
         content_url=content_url,
         allow_code=settings.allow_code,
         plugin_files=settings.plugin_files,
+        allow_plugins=settings.allow_plugins,
+        deny_plugins=settings.deny_plugins,
+        environments=tuple(Environment(name, str(each.python), each.device) for name, each in settings.plugins.items()),
         strict=settings.strict,
         model_budget_bytes=int(settings.model_budget_bytes),  # plain, for the pipe
         max_live_runs=settings.max_live_runs,

@@ -91,9 +91,15 @@ class FakeEngine:
         """Take over what `arriving` holds."""
         self._catalog = msgspec.structs.replace(self._catalog, models={**self._catalog.models, **self.arriving})
 
+    def lane(self, technique: str) -> str:
+        """One for all, but for techniques called "lane.something"."""
+        lane, dot, _ = technique.partition(".")
+        return lane if dot else ""
+
     def try_start(self, spec: RunSpec) -> bool:
         """Take the run where there is room."""
-        if not self.ready or len(self.runs) >= self.capacity:
+        lane = self.lane(spec.technique)
+        if not self.ready or sum(self.lane(r.technique) == lane for r in self.runs.values()) >= self.capacity:
             return False
         self.runs[spec.id] = spec
         self.started.append(spec)

@@ -91,6 +91,7 @@ def plugin(message: catalog_service_pb2.Plugin) -> PluginInfo:
         reason=message.reason,
         techniques=tuple(message.techniques),
         import_seconds=message.import_seconds,
+        denied=message.state == catalog_service_pb2.PLUGIN_STATE_DENIED,
     )
 
 

@@ -141,7 +141,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """A plugin found when the server started; `reason` says why it failed and what to do."""
+    """A plugin found when the server started; `reason` says why it failed or was denied, and what to do."""
 
     name: str
     package: str
@@ -150,6 +150,12 @@ class PluginInfo:
     reason: str = ""
     techniques: tuple[str, ...] = ()
     import_seconds: float = 0.0
+    denied: bool = False
+
+    @property
+    def state(self) -> str:
+        """Any of "loaded", "failed", "denied"."""
+        return "loaded" if self.loaded else "denied" if self.denied else "failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,8 +243,8 @@ def _layer(layer: LayerInfo) -> catalog_service_pb2.Layer:
 
 
 def plugin_message(plugin: PluginInfo) -> catalog_service_pb2.Plugin:
-    """A plugin; it failed where it has a reason."""
-    failed = catalog_service_pb2.PLUGIN_STATE_FAILED
+    """A plugin; it failed where it has a reason, unless it was not allowed to try."""
+    failed = catalog_service_pb2.PLUGIN_STATE_DENIED if plugin.denied else catalog_service_pb2.PLUGIN_STATE_FAILED
     return catalog_service_pb2.Plugin(
         name=plugin.name,
         package=plugin.package,

@@ -75,6 +75,12 @@ class Engine(Protocol):
         Never fails: where no worker answers within seconds, the catalog stays as it was.
         """
 
+    def lane(self, technique: str) -> str:
+        """Which workers its runs go to: "" for most, a plugin's name where it has workers of its own.
+
+        A full lane holds up nobody in another.
+        """
+
     def try_start(self, spec: RunSpec) -> bool:
         """Hand a run to a worker whose device has its model, or room for it; False where every worker is full."""
 

@@ -7,10 +7,12 @@ import contextlib
 import logging
 import secrets
 
+import msgspec
+
 from convscope_server.engine.blame import crashed, overgrown, stalled
 from convscope_server.engine.engine import EngineListener
-from convscope_server.engine.messages import Hello, Overgrown, Ping, Pong, Stalled, Unfit
-from convscope_server.engine.options import WorkerOptions
+from convscope_server.engine.messages import Hello, Overgrown, Ping, PluginInfo, Pong, Stalled, Unfit
+from convscope_server.engine.options import WorkerOptions, own_version
 from convscope_server.engine.pool import Culprit, Seat, WorkerPool, worker_lost
 from convscope_server.engine.process import WorkerProcess
 from convscope_server.errors import RequestError
@@ -36,7 +38,10 @@ class LocalEngine(WorkerPool):
         self._keepers: list[asyncio.Task[None]] = []
 
     async def start(self, listener: EngineListener) -> None:
-        """Start a worker for each device; returns when the first is ready."""
+        """Start a worker for each device, and one for each plugin with a Python of its own.
+
+        Returns when the first is ready, and each plugin's own is, or has turned out not to be of use.
+        """
         self._listener = listener
         (first,) = self._take_seats(self._options.devices[:1] or ("",))
         hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
@@ -47,6 +52,22 @@ class LocalEngine(WorkerPool):
         for seat in self._take_seats(others):
             self._keep(seat)
         await hello
+        await self._start_environments(first.device)
+
+    async def _start_environments(self, device: str) -> None:
+        loop = asyncio.get_running_loop()
+        waiting: list[asyncio.Future[Hello]] = []
+        for environment in self._options.environments:
+            seat = Seat(environment.device or device, environment)
+            self._seats.append(seat)
+            waiting.append(loop.create_future())
+            self._keep(seat, waiting[-1])
+        for environment, answer in zip(self._options.environments, waiting, strict=True):
+            try:
+                await answer
+            except RequestError as refusal:
+                self._absent += (PluginInfo(environment.plugin, "", "", str(refusal)),)
+                self._catalog = self._gathered()
 
     async def close(self) -> None:
         """Stop every worker now; their live runs are told nothing."""
@@ -73,15 +94,22 @@ class LocalEngine(WorkerPool):
             await asyncio.sleep(backoff)
             seat.restarts += 1
 
+    async def _spawned(self, seat: Seat) -> WorkerProcess:
+        if seat.environment is None:
+            return await WorkerProcess.spawn(self._options, seat.device)
+        options = msgspec.structs.replace(self._options, only_plugin=seat.lane, warm_models=())
+        return await WorkerProcess.spawn(options, seat.device, seat.environment.python)
+
     async def _serve_one(self, seat: Seat, hello: asyncio.Future[Hello] | None) -> Error:
         """One worker from its start to its end; why it ended."""
-        process = await WorkerProcess.spawn(self._options, seat.device)
+        process = await self._spawned(seat)
         supervisor = _Supervisor(process, self._options.start_seconds)
         nurse = asyncio.create_task(supervisor.watch())
         try:
             async for report in process.reports():
                 supervisor.heard()
                 if isinstance(report, Hello):
+                    _check(seat, report)
                     supervisor.greeted = True
                     self.seat_worker(seat, process, report)
                     if hello is not None and not hello.done():
@@ -92,11 +120,15 @@ class LocalEngine(WorkerPool):
                     self.handle(seat, report)
             why = await process.ended()
             culprit = self._culprit(seat, process, supervisor.verdict, why)
-            error = worker_lost(seat.device or "the first device", why)
+            error = _lost(seat, why, "" if supervisor.greeted else process.output.tail)
             self.empty_seat(seat, error, culprit=culprit)
         except asyncio.CancelledError:
             await process.stop()
             raise
+        except RequestError as unfit:
+            process.kill()
+            await process.ended()
+            return unfit.error
         else:
             return error
         finally:
@@ -123,6 +155,32 @@ class LocalEngine(WorkerPool):
             return Culprit(run, overgrown(author, verdict.held, verdict.limit, reference))
         # Whom an operator or the out-of-memory killer hits, happened to be there.
         return Culprit(run, crashed(author, device, why, reference), "suspected" if process.killed else "certain")
+
+
+def _check(seat: Seat, hello: Hello) -> None:
+    """Refuses a plugin's own worker that is of no use.
+
+    Raises:
+        RequestError: says what to do in its environment.
+    """
+    if seat.environment is None:
+        return
+    python, ours = seat.environment.python, own_version()
+    if hello.version != ours:
+        problem = f"has convscope {hello.version}, this server is {ours}; pip install convscope=={ours} there"
+    elif not hello.plugins:
+        problem = f"has no plugin {seat.lane!r}: neither a distribution nor an entry point is called that"
+    else:
+        return
+    raise RequestError.of("FAILED_PRECONDITION", "ENVIRONMENT_UNFIT", f"the environment of {python} {problem}")
+
+
+def _lost(seat: Seat, why: str, said: str) -> Error:
+    """The error of runs, or of a plugin whose own worker did not get ready and `said` why."""
+    if seat.environment is None or not said:
+        return worker_lost(seat.name or "the first device", why)
+    message = f"its worker, run by {seat.environment.python}, {why} before it was ready: {said.splitlines()[-1]}"
+    return Error("FAILED_PRECONDITION", message, "ENVIRONMENT_UNFIT")
 
 
 def _tell(keeper: asyncio.Task[None], hello: asyncio.Future[Hello] | None) -> None:

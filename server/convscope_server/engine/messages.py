@@ -100,6 +100,7 @@ class PluginInfo(msgspec.Struct, frozen=True):
     reason: str = ""
     techniques: tuple[str, ...] = ()
     import_seconds: float = 0.0
+    denied: bool = False
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -241,7 +242,10 @@ class _Report(msgspec.Struct, frozen=True, tag=True):
 
 
 class Hello(_Report, frozen=True):
-    """The worker is ready: what it offers, and every device of the machine that could have a worker."""
+    """The worker is ready: what it offers, and every device of the machine that could have a worker.
+
+    `version` is that of its convscope.
+    """
 
     device: str
     pid: int
@@ -251,6 +255,7 @@ class Hello(_Report, frozen=True):
     image_sets: tuple[ImageSetInfo, ...] = ()
     model_budget_bytes: int = 0
     all_devices: tuple[str, ...] = ()
+    version: str = ""
 
 
 class Events(_Report, frozen=True):

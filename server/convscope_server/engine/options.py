@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import msgspec
 
-__all__ = ["WorkerOptions"]
+__all__ = ["Environment", "WorkerOptions", "own_version"]
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """A plugin that has a Python of its own, since what it needs cannot live beside what others need.
+
+    Attributes:
+        plugin: Its distribution, or its entry point's name.
+        python: The interpreter, in which convscope of the server's version is installed too.
+        device: Where its runs go; empty: the first device, beside the others.
+    """
+
+    plugin: str
+    python: str
+    device: str = ""
 
 
 class WorkerOptions(msgspec.Struct, frozen=True):
@@ -18,6 +34,10 @@ class WorkerOptions(msgspec.Struct, frozen=True):
         content_url: The content store, for uploaded image sets; empty: there are none.
         allow_code: Whether a model.toml may name a Python callable as its architecture.
         plugin_files: Loose plugin files.
+        allow_plugins: Installed plugins that may be loaded; None: all, empty: the built-ins alone.
+        deny_plugins: Installed plugins that may not.
+        environments: Plugins that have workers of their own.
+        only_plugin: The plugin whose own worker this is; empty: it is none of those.
         strict: Whether the first broken plugin ends the worker.
         model_budget_bytes: What models may take together on a device; 0: chosen from its memory.
         max_live_runs: Runs that take turns on one device.
@@ -35,6 +55,10 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     content_url: str = ""
     allow_code: bool = False
     plugin_files: tuple[str, ...] = ()
+    allow_plugins: tuple[str, ...] | None = None
+    deny_plugins: tuple[str, ...] = ()
+    environments: tuple[Environment, ...] = ()
+    only_plugin: str = ""
     strict: bool = False
     model_budget_bytes: int = 0
     max_live_runs: int = 8
@@ -43,3 +67,8 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     stall_seconds: float = 0.0
     max_run_memory_bytes: int = 0
     start_seconds: float = 300.0
+
+
+def own_version() -> str:
+    """The version of convscope in this environment."""
+    return metadata.version("convscope")

@@ -29,12 +29,14 @@ from convscope_server.engine.messages import (
     ModelInfo,
     Models,
     Offers,
+    PluginInfo,
     Reply,
     Report,
     RunSpec,
     Start,
     UnloadModel,
 )
+from convscope_server.engine.options import Environment
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import CancelReason, Error, Started, is_terminal
 
@@ -74,6 +76,7 @@ class Seat:
     """A device, and its worker while there is one."""
 
     device: str
+    environment: Environment | None = None
     link: Link | None = None
     pid: int = 0
     budget: int = 0
@@ -81,6 +84,19 @@ class Seat:
     models: tuple[LoadedModel, ...] = ()
     runs: dict[str, SeatedRun] = field(default_factory=dict)
     replies: dict[int, asyncio.Future[Reply]] = field(default_factory=dict)
+
+    hello: Hello | None = None
+    """What its latest worker offered."""
+
+    @property
+    def lane(self) -> str:
+        """The plugin whose own worker sits here, or ""."""
+        return self.environment.plugin if self.environment else ""
+
+    @property
+    def name(self) -> str:
+        """The device, and whose own worker it is."""
+        return f"{self.device}/{self.lane}" if self.lane else self.device
 
     @property
     def ready(self) -> bool:
@@ -99,6 +115,7 @@ class WorkerPool:
         self._seats: list[Seat] = []
         self._max_live_runs = max_live_runs
         self._catalog = Catalog()
+        self._absent: tuple[PluginInfo, ...] = ()
         self._listener: EngineListener | None = None
         self._requests = itertools.count(1)
 
@@ -118,9 +135,18 @@ class WorkerPool:
         assert self._listener is not None, "the engine has not been started"
         return self._listener
 
+    def lane(self, technique: str) -> str:
+        """The plugin that has workers of its own and brings the technique, or ""."""
+        for seat in self._seats:
+            if seat.lane and seat.hello and any(info.id == technique for info in seat.hello.techniques):
+                return seat.lane
+        return ""
+
     def try_start(self, spec: RunSpec) -> bool:
         """Hand a run to the least busy worker, one that holds its model if there is room there."""
-        open_seats = [s for s in self._seats if s.ready and len(s.runs) < self._max_live_runs]
+        lane = self.lane(spec.technique)
+        seats = [s for s in self._seats if s.lane == lane]
+        open_seats = [s for s in seats if s.ready and len(s.runs) < self._max_live_runs]
         if not open_seats:
             return False
         seat = min(open_seats, key=lambda s: (not s.holds(spec.model), len(s.runs)))
@@ -141,13 +167,13 @@ class WorkerPool:
         seat = min(self._ready_seats(device), key=lambda s: (not s.holds(model), len(s.models), len(s.runs)))
         reply = await self._ask(seat, lambda number: LoadModel(number, model))
         assert reply.loaded is not None
-        return seat.device, reply.loaded
+        return seat.name, reply.loaded
 
     async def unload_model(self, model: str, device: str = "") -> list[str]:
         """Take a model off its devices."""
         seats = self._ready_seats(device)
         replies = [await self._ask(seat, lambda number: UnloadModel(number, model)) for seat in seats]
-        return [seat.device for seat, reply in zip(seats, replies, strict=True) if reply.done]
+        return [seat.name for seat, reply in zip(seats, replies, strict=True) if reply.done]
 
     async def describe_model(self, model: str) -> ModelDetail:
         """What is known of a model, loading it if need be."""
@@ -175,7 +201,7 @@ class WorkerPool:
         """The devices and what is on them."""
         return [
             DeviceStatus(
-                seat.device,
+                seat.name,
                 "ready" if seat.ready else "starting",
                 seat.pid,
                 tuple(seat.runs),
@@ -189,14 +215,20 @@ class WorkerPool:
     def seat_worker(self, seat: Seat, link: Link, hello: Hello) -> None:
         """A worker has said hello: it can have runs from now on."""
         seat.link, seat.pid, seat.device = link, hello.pid, hello.device
-        seat.budget = hello.model_budget_bytes
-        self._catalog = Catalog(
-            {info.id: info for info in hello.techniques},
-            _by_name(hello.models),
-            {info.name: info for info in hello.image_sets},
-            hello.plugins,
-        )
+        seat.budget, seat.hello = hello.model_budget_bytes, hello
+        self._catalog = self._gathered()
         self.listener.room_changed()
+
+    def _gathered(self) -> Catalog:
+        """What the latest of the ordinary workers offers, and what plugins' own workers add to it."""
+        hellos = [seat.hello for seat in self._seats if seat.hello and not seat.lane]
+        own = [seat.hello for seat in self._seats if seat.hello and seat.lane]
+        return Catalog(
+            {info.id: info for hello in [*own, *hellos[-1:]] for info in hello.techniques},
+            _by_name([info for hello in hellos[-1:] for info in hello.models]),
+            {info.name: info for hello in hellos[-1:] for info in hello.image_sets},
+            tuple(info for hello in [*hellos[-1:], *own] for info in hello.plugins) + self._absent,
+        )
 
     def author_of(self, seat: Seat, run: str) -> Author | None:
         """Whose technique a run on the seat is; None where it is not there."""
@@ -253,9 +285,9 @@ class WorkerPool:
             self.listener.room_changed()
 
     def _ready_seats(self, device: str) -> list[Seat]:
-        seats = [s for s in self._seats if not device or s.device == device]
+        seats = [s for s in self._seats if (s.name == device if device else not s.lane)]
         if not seats:
-            raise RequestError.unknown("device", device, [s.device for s in self._seats])
+            raise RequestError.unknown("device", device, [s.name for s in self._seats])
         ready = [s for s in seats if s.ready]
         if not ready:
             raise RequestError.of("UNAVAILABLE", "NO_WORKER", "no worker is ready; try again in a few seconds")

@@ -54,8 +54,11 @@ class WorkerProcess:
         self.killed = False
 
     @classmethod
-    async def spawn(cls, options: WorkerOptions, device: str) -> WorkerProcess:
-        """Start a worker for a device ("" lets it choose). Where it is cancelled, the worker finds nobody and ends."""
+    async def spawn(cls, options: WorkerOptions, device: str, python: str = "") -> WorkerProcess:
+        """Start a worker for a device ("" lets it choose), by another interpreter where one is named.
+
+        Where it is cancelled, the worker finds nobody and ends.
+        """
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed_over:
             undo.callback(ours.close)
@@ -69,7 +72,7 @@ class WorkerProcess:
             output = await WorkerOutput.reading(reading, device or "the first device", lambda: mark.run)
             numbers = {"fd": theirs.fileno(), "mark": mark.descriptor, "log": log}
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "convscope_server.worker", "--device", device),
+                *(python or sys.executable, "-m", "convscope_server.worker", "--device", device),
                 *(word for name, number in numbers.items() for word in (f"--{name}", str(number))),
                 *("--options", msgspec.json.encode(options).decode()),
                 *("--log-level", logging.getLevelName(logging.getLogger("convscope_server").getEffectiveLevel())),
@@ -77,7 +80,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=printing,
                 stderr=printing,
-                env={**_ENVIRONMENT, **os.environ},
+                env={**_ENVIRONMENT, **_inherited(python)},
             )
             reader, writer = await asyncio.open_connection(sock=ours)
             undo.pop_all()
@@ -141,3 +144,9 @@ class WorkerProcess:
             self.kill()
             await self._process.wait()
         self._writer.close()
+
+
+def _inherited(python: str) -> dict[str, str]:
+    """The environment variables; without those that would lead another interpreter to our packages."""
+    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if python else ()
+    return {name: value for name, value in os.environ.items() if name not in ours}

@@ -35,7 +35,7 @@ class Dispatcher:
         self._fail = fail
         self._queue = RunQueue()
         self._wake = asyncio.Event()
-        self._ready: tuple[LiveRun, RunSpec] | None = None  # the head, images in memory, waiting for room
+        self._ready: dict[str, RunSpec] = {}  # the first run of each full lane, images in memory
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -52,8 +52,7 @@ class Dispatcher:
     def remove(self, live: LiveRun) -> bool:
         """Take a run out; False where it does not wait."""
         live.stop_deadline_timer()
-        if self._ready is not None and self._ready[0] is live:
-            self._ready = None
+        self._ready.pop(live.id, None)
         removed = self._queue.remove(live)
         if removed:
             self.wake()  # another one is the head now
@@ -68,14 +67,20 @@ class Dispatcher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while (live := self._queue.head) is not None:
+            full: set[str] = set()
+            while (live := self._next(full)) is not None:
                 spec = await self._prepared(live)
-                if spec is None or self._queue.head is not live:
+                if spec is None or self._next(full) is not live:
                     continue  # it failed, was cancelled or overtaken meanwhile
-                self._ready = (live, spec)
-                if not self._start(live, spec):
-                    break
-                self._ready = None
+                self._ready[live.id] = spec
+                if self._start(live, spec):
+                    self._ready.pop(live.id, None)
+                else:
+                    full.add(self._engine.lane(live.request.technique))
+
+    def _next(self, full: set[str]) -> LiveRun | None:
+        """The run whose turn it is: the first whose lane is not full."""
+        return self._queue.first(lambda live: self._engine.lane(live.request.technique) not in full)
 
     def _start(self, live: LiveRun, spec: RunSpec) -> bool:
         """Move the head to the engine, or end it where the engine breaks; False where there is no room."""
@@ -102,8 +107,8 @@ class Dispatcher:
 
     async def _prepared(self, live: LiveRun) -> RunSpec | None:
         """What the engine needs; None where an image cannot be had, which ends the run."""
-        if self._ready is not None and self._ready[0] is live:
-            return self._ready[1]
+        if live.id in self._ready:
+            return self._ready[live.id]
         try:
             images = {role: await self._content.get(digest) for role, digest in live.request.inputs.items()}
         except RequestError as refusal:

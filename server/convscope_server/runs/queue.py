@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from convscope_server.runs.live import LiveRun
 
@@ -10,7 +11,7 @@ __all__ = ["RunQueue"]
 
 
 class RunQueue:
-    """Runs in the order in which they will be started; every operation takes constant time."""
+    """Runs in the order in which they will be started; all but `first` take constant time."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
@@ -21,10 +22,9 @@ class RunQueue:
     def __contains__(self, live: LiveRun) -> bool:
         return live.id in self._runs
 
-    @property
-    def head(self) -> LiveRun | None:
-        """The run whose turn it is."""
-        return next(iter(self._runs.values()), None)
+    def first(self, may_start: Callable[[LiveRun], bool]) -> LiveRun | None:
+        """The first run, in their order, that may start."""
+        return next(filter(may_start, self._runs.values()), None)
 
     def push(self, live: LiveRun) -> None:
         """Add a run behind all others."""

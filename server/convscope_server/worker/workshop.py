@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from convscope_sdk.choice import PluginChoice
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.image_sets.folder import FolderSource
 from convscope_sdk.image_sets.samples import SamplesSource
 from convscope_sdk.image_sets.store import IndexStore
-from convscope_sdk.loader import Loaded, Loader, Plugins
+from convscope_sdk.loader import BUILTIN_PACKAGE, Loaded, Loader, Plugins
+from convscope_sdk.offer import PluginReport
 from convscope_server.engine.messages import Hello, ImageSetInfo, PluginInfo, TechniqueInfo
+from convscope_server.engine.options import own_version
 from convscope_server.images.uploaded import UploadedSets
 from convscope_server.models.cache import ModelCache, default_budget
 from convscope_server.models.registry import ModelRegistry, builtin_sources
@@ -88,16 +91,22 @@ class Workshop:
         return Hello(
             device=str(self.device),
             pid=pid,
-            techniques=tuple(_technique_info(loaded) for loaded in self.techniques.values()),
+            techniques=tuple(_technique_info(loaded) for loaded in self.techniques.values() if self._is_mine(loaded)),
             plugins=tuple(
-                PluginInfo(r.name, r.package, r.version, r.reason, tuple(r.techniques), r.import_seconds)
+                PluginInfo(r.name, r.package, r.version, r.reason, tuple(r.techniques), r.import_seconds, r.denied)
                 for r in self._plugins.reports
+                if self._is_mine(r) and not (self.options.only_plugin and r.denied)
             ),
             models=tuple(self.registry.entries()),
             image_sets=tuple(_image_set_infos(self.image_sets)),
             model_budget_bytes=self._budget,
             all_devices=self._all_devices,
+            version=own_version(),
         )
+
+    def _is_mine(self, brought: Loaded | PluginReport) -> bool:
+        """Whether to tell of it: a plugin's own worker has the built-ins only for the plugin's sake."""
+        return not self.options.only_plugin or brought.package != BUILTIN_PACKAGE
 
 
 def _image_sets(options: WorkerOptions, plugins: Plugins) -> ImageSets:
@@ -117,9 +126,14 @@ def _image_set_infos(image_sets: ImageSets) -> Iterator[ImageSetInfo]:
 
 
 def _load_plugins(options: WorkerOptions, techniques: Sequence[Technique[Any]]) -> Plugins:
-    loader = Loader(strict=options.strict)
+    if options.only_plugin:
+        choice = PluginChoice((options.only_plugin,))
+    else:
+        elsewhere = tuple(environment.plugin for environment in options.environments)
+        choice = PluginChoice(options.allow_plugins, options.deny_plugins, elsewhere)
+    loader = Loader(strict=options.strict, choice=choice)
     loader.load_entry_points()
-    for path in options.plugin_files:
+    for path in () if options.only_plugin else options.plugin_files:
         loader.load_file(Path(path))
     for technique in techniques:
         loader.load_object(technique.id, technique)

@@ -125,3 +125,19 @@ def test_the_file_of_the_working_directory_is_read(tmp_path: Path, monkeypatch: 
     (tmp_path / "convscope.toml").write_text("port = 9")
     monkeypatch.chdir(tmp_path)
     assert Settings.load(None, {}, {}).port == 9
+
+
+def test_plugins_are_chosen_by_list_and_an_empty_one_is_none(tmp_path: Path) -> None:
+    assert load(tmp_path).allow_plugins is None
+    assert load(tmp_path, env={"CONVSCOPE_PLUGINS": ""}).allow_plugins == ()
+    assert load(tmp_path, env={"CONVSCOPE_PLUGINS": "a, b-*"}).allow_plugins == ("a", "b-*")
+    assert load(tmp_path, deny_plugins="c").deny_plugins == ("c",)
+
+
+def test_a_plugins_own_python_has_to_be_a_program(tmp_path: Path) -> None:
+    import sys
+
+    found = load(tmp_path, f'[plugins.acme]\npython = "{sys.executable}"\ndevice = "cuda:1"\n').plugins["acme"]
+    assert (str(found.python), found.device) == (sys.executable, "cuda:1")
+    with pytest.raises(SettingsError, match="is no program"):
+        load(tmp_path, '[plugins.acme]\npython = "/nowhere/bin/python"\n')

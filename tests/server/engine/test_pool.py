@@ -14,12 +14,14 @@ from convscope_server.engine.messages import (
     LoadedModel,
     LoadModel,
     Models,
+    PluginInfo,
     Reply,
     RunSpec,
     Start,
     TechniqueInfo,
     UnloadModel,
 )
+from convscope_server.engine.options import Environment
 from convscope_server.engine.pool import Culprit, Seat, WorkerPool, worker_lost
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import Error, Started, Succeeded
@@ -138,3 +140,24 @@ async def test_a_seat_without_worker_is_starting() -> None:
     pool = Pool(("a",))
     pool._seats.append(Seat("b"))
     assert [(d.name, d.state) for d in pool.devices()] == [("a", "ready"), ("b", "starting")]
+
+
+async def test_a_plugins_own_worker_gets_its_runs_and_no_others() -> None:
+    pool = Pool(("a",), max_live_runs=1)
+    ear = Ear()
+    seat = Seat("a", Environment("acme", "/bin/python"))
+    pool._seats.append(seat)
+    pool.seat_worker(
+        seat, ear, Hello("a", 2, (TechniqueInfo("acme.x", "s", "{}"),), (PluginInfo("acme", "acme", "1"),), ())
+    )
+    assert set(pool.catalog.techniques) == {"t", "acme.x"}
+    assert (pool.lane("acme.x"), pool.lane("t")) == ("acme", "")
+    assert pool.try_start(RunSpec("own", "acme.x", "m", {}))
+    assert not pool.try_start(RunSpec("own2", "acme.x", "m", {}))
+    assert pool.try_start(spec("1"))
+    assert not pool.try_start(spec("2"))
+    assert [c.spec.id for c in ear.heard if isinstance(c, Start)] == ["own"]
+    assert [d.name for d in pool.devices()] == ["a", "a/acme"]
+    pool.empty_seat(seat, worker_lost("a", "was killed"))
+    assert pool.lane("acme.x") == "acme"
+    assert not pool.try_start(RunSpec("own3", "acme.x", "m", {}))

@@ -374,3 +374,16 @@ def test_whatever_happens_each_run_has_one_terminal_event_and_a_dense_log(script
                 await end_of(service, run)
 
     asyncio.run(scenario())
+
+
+@in_loop
+async def test_a_full_lane_holds_up_nobody_in_another() -> None:
+    engine = FakeEngine(capacity=1)
+    async with run_service(engine) as service:
+        first = await service.submit(request(technique="own.first"))
+        waits = await service.submit(request(technique="own.second"))
+        passes = await service.submit(request(technique="saliency"))
+        await eventually(lambda: passes.id in engine.runs)
+        assert set(engine.runs) == {first.id, passes.id}
+        engine.emit(first.id, Started("cpu"), DONE)
+        await eventually(lambda: waits.id in engine.runs)

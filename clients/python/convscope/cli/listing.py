@@ -96,7 +96,23 @@ def plugins(server: Server = None, plugin: Plugins = None, json: Json = False) -
         write_json(found)
         return
     rows = [
-        (p.name, p.package, p.version or "-", "loaded" if p.loaded else "failed", p.reason or ", ".join(p.techniques))
+        (
+            p.name,
+            p.package or "-",
+            p.version or "-",
+            p.state,
+            _seconds(p.import_seconds),
+            p.reason or _brought(p.techniques),
+        )
         for p in found
     ]
-    write_table(("plugin", "package", "version", "state", "techniques, or what is wrong"), rows, empty="no plugins")
+    headings = ("plugin", "package", "version", "state", "import", "techniques, or what is wrong")
+    write_table(headings, rows, empty="no plugins")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds else "-"
+
+
+def _brought(techniques: tuple[str, ...]) -> str:
+    return ", ".join(techniques) or "no techniques"

@@ -21,6 +21,12 @@ ImageSetsDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Image se
 PluginFiles = Annotated[
     list[Path] | None, typer.Option(metavar="FILE", help="Plugin file to load.", show_default=False)
 ]
+AllowPlugins = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help="Installed plugins to load; '' for none.", show_default="all")
+]
+DenyPlugins = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help="Installed plugins not to load.", show_default=False)
+]
 DataDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Runs and results.", show_default="~/.local/share/convscope")
 ]
@@ -56,6 +62,8 @@ def serve(
     models: ModelsDir = None,
     image_sets: ImageSetsDir = None,
     plugin: PluginFiles = None,
+    allow_plugins: AllowPlugins = None,
+    deny_plugins: DenyPlugins = None,
     data: DataDir = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="A broken plugin stops the server.")] = None,
     tokens_file: TokensFile = None,
@@ -82,6 +90,8 @@ def serve(
         "models_dir": models,
         "image_sets_dir": image_sets,
         "plugin_files": None if plugin is None else tuple(map(str, plugin)),
+        "allow_plugins": allow_plugins,
+        "deny_plugins": deny_plugins,
         "data_dir": data,
         "strict": strict,
         "insecure": insecure or None,

@@ -31,6 +31,8 @@ class _PluginStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """All it offers can be used."""
     PLUGIN_STATE_FAILED: _PluginState.ValueType  # 2
     """Nothing of it can be used; `reason` says why."""
+    PLUGIN_STATE_DENIED: _PluginState.ValueType  # 3
+    """The server's settings do not allow it; nothing of it was imported."""
 
 class PluginState(_PluginState, metaclass=_PluginStateEnumTypeWrapper):
     """State of a plugin after start-up."""
@@ -41,6 +43,8 @@ PLUGIN_STATE_LOADED: PluginState.ValueType  # 1
 """All it offers can be used."""
 PLUGIN_STATE_FAILED: PluginState.ValueType  # 2
 """Nothing of it can be used; `reason` says why."""
+PLUGIN_STATE_DENIED: PluginState.ValueType  # 3
+"""The server's settings do not allow it; nothing of it was imported."""
 Global___PluginState: typing_extensions.TypeAlias = PluginState
 
 @typing.final
@@ -319,7 +323,7 @@ class Plugin(google.protobuf.message.Message):
     version: builtins.str
     state: Global___PluginState.ValueType
     reason: builtins.str
-    """Why it failed, and what to do. Empty where it loaded."""
+    """Why it failed or was denied, and what to do. Empty where it loaded."""
     import_seconds: builtins.float
     """Time its import took, in seconds."""
     @property
