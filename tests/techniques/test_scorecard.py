@@ -22,7 +22,7 @@ MASK = np.zeros((32, 32), dtype=np.uint8)
 MASK[8:20, 8:20] = 255
 QUICK: dict[str, dict[str, Any]] = {
     "smoothgrad": {"samples": 4},
-    "integrated_gradients": {"steps": 4},
+    "integrated_gradients": {"steps": 4, "tolerance": 1},
     "rise": {"samples": 8},
     "occlusion": {"window": 16, "stride": 8},
     "score_cam": {"k": 4},

@@ -32,7 +32,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "fooling_image": {"steps": 2, "halvings": 1},
     "pgd": {"steps": 2},
     "smoothgrad": {"samples": 3},
-    "integrated_gradients": {"steps": 8},
+    "integrated_gradients": {"steps": 8, "tolerance": 1},
     "rise": {"samples": 16},
     "score_cam": {"k": 8},
     "segmentation": {"average": "none", "steps": 1},

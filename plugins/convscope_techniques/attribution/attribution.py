@@ -91,7 +91,6 @@ def _remade(
     function: Callable[[Run[P]], Reporting], run: Run[P], target: Target | None, network: Network
 ) -> Generator[Event, None, Tensor]:
     """The map of the same target by another network, with the same random numbers."""
-    fixed = {} if target is None else {"target": target}
-    params = run.params.model_copy(update=fixed)
-    found = yield from function(replace(run, network=network, params=params, rng=np.random.default_rng(run.seed)))
+    params, rng = run.params.for_comparison(target), np.random.default_rng(run.seed)
+    found = yield from function(replace(run, network=network, params=params, rng=rng))
     return found.values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,17 +24,38 @@ from convscope_techniques.attribution.params import AttributionParams
 
 __all__ = ["IntegratedGradientsParams", "integrated_gradients", "nodes"]
 
-_ACCEPTED_GAP = 0.01  # of the score's difference
+_ROUNDS = 4  # steps, and each time twice as many
+_WORTH_SAYING = 0.01
 
 
 class IntegratedGradientsParams(AttributionParams):
     """Parameters of `integrated_gradients`; the defaults are the paper's."""
 
-    steps: int = Field(50, ge=1, le=1000, description="Places between baseline and picture; the paper takes 20 to 300.")
+    steps: int = Field(
+        50, ge=1, le=1000, description="Places between baseline and picture, at first; the paper takes 20 to 300."
+    )
+    tolerance: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description=(
+            "How far the attributions may be from adding up, as a fraction of the score's difference. Where they are "
+            "further, twice as many steps are taken, up to eight times `steps`. 1 keeps to `steps`."
+        ),
+    )
     baseline: Baseline = Field("black", description=f"Where the path begins: a picture of no evidence. {BASELINE_HELP}")
     signed: bool = Field(True, description="Draw pixels that speak against the target too, in blue; else magnitudes.")
     cap: CapField = Field(0.99, description=CAP_HELP)
     batch: BatchField = Field(None, description=BATCH_HELP)
+
+    def for_comparison(self, target: Target | None) -> Self:
+        """As of every attribution, and with as many steps as were asked for, whatever they leave open."""
+        return super().for_comparison(target).model_copy(update={"tolerance": 1.0})
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """How many steps are taken, and how many if those are not enough, and so on."""
+        return tuple(self.steps << doubling for doubling in range(_ROUNDS if self.tolerance < 1 else 1))
 
 
 @attribution(
@@ -46,8 +68,10 @@ def integrated_gradients(run: Run[IntegratedGradientsParams]) -> Reporting:
 
     Tensor `attribution`, (3, H, W), is (x - x') times the integral over a in [0, 1] of the gradient at
     x' + a (x - x'), by Gauss-Legendre quadrature; `integrated_gradients` is its sum over channels, cut at its 99th
-    percentile. Score `completeness_gap` is how far the total is from f(x) - f(x'), as a fraction of it. A pixel of
-    the baseline's own colour gets nothing: with the black default, what is black is not explained.
+    percentile. Score `completeness_gap` is how far the total is from f(x) - f(x'), as a fraction of it; until it is
+    within `tolerance`, steps are doubled, as the paper advises, and score `steps` says how many were enough. Networks
+    of ReLUs need many: along the path their gradient jumps, most of all near the baseline, and no rule sees jumps
+    between its places. A pixel of the baseline's own colour gets nothing: black explains nothing that is black.
     """
     network, image, params = run.network, run.image, run.params
     with torch.no_grad():
@@ -56,12 +80,12 @@ def integrated_gradients(run: Run[IntegratedGradientsParams]) -> Reporting:
         difference = float(explained.score) - float(network.score(baseline, explained.target))
     yield from explained.events(network)
     yield Note(f"compared with the baseline {params.baseline}, which scores {float(explained.score) - difference:.4g}")
-    added = yield from _integrated(run, baseline, explained.target)
+    added, steps = yield from _complete(run, baseline, explained.target, difference)
     values = _shown(added, signed=params.signed)
-    caption = f"what each pixel adds to {explained.target}, from {params.baseline} in {params.steps} steps"
+    caption = f"what each pixel adds to {explained.target}, from {params.baseline} in {steps} steps"
     yield Heatmap("integrated_gradients", capped(values, params.cap), signed=params.signed, caption=caption)
     yield events.Tensor("attribution", added[0], caption=f"{caption}, by colour")
-    yield from _completeness(float(added.double().sum()), difference)
+    yield from _completeness(float(added.double().sum()), difference, steps, params.tolerance)
     return Found(values, explained.target)
 
 
@@ -71,12 +95,28 @@ def nodes(steps: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy((1 + places) / 2), torch.from_numpy(weights / 2)
 
 
+def _complete(
+    run: Run[IntegratedGradientsParams], baseline: Tensor, target: Target, difference: float
+) -> Generator[Event, None, tuple[Tensor, int]]:
+    """The (1, 3, H, W) attribution whose gap is within the tolerance, or that of the most steps, and its steps."""
+    rounds, done = run.params.rounds, 0
+    attribution, total = torch.zeros_like(run.image), sum(rounds)
+    for steps in rounds:
+        attribution = yield from _integrated(run, baseline, target, steps, Progress(done, total))
+        done += steps
+        if abs(float(attribution.double().sum()) - difference) <= run.params.tolerance * abs(difference):
+            break
+    if done < total:
+        yield Progress(total, total)
+    return attribution, steps
+
+
 def _integrated(
-    run: Run[IntegratedGradientsParams], baseline: Tensor, target: Target
+    run: Run[IntegratedGradientsParams], baseline: Tensor, target: Target, steps: int, before: Progress
 ) -> Generator[Event, None, Tensor]:
     """The (1, 3, H, W) attribution as steps come in; previews are scaled up to the part of the path that is done."""
     params, image = run.params, run.image
-    places, weights = (part.to(image).view(-1, 1, 1, 1) for part in nodes(params.steps))
+    places, weights = (part.to(image).view(-1, 1, 1, 1) for part in nodes(steps))
     batch = params.batch or batch_size(run.network, image, gradients=True)
     path = image - baseline
     integral, covered, done = torch.zeros_like(image), 0.0, 0
@@ -84,9 +124,9 @@ def _integrated(
         found = gradients(run.network, baseline + at * path, target)
         integral += (weight * found).sum(0, keepdim=True)
         covered, done = covered + float(weight.sum()), done + len(at)
-        yield Progress(done, params.steps, {"path": covered})
+        yield Progress(before.step + done, before.total, {"path": covered, "steps": float(steps)})
         so_far = _shown(path * integral / covered, signed=params.signed)
-        yield Preview(capped(so_far, params.cap), caption=f"{done} of {params.steps} steps", heatmap=True)
+        yield Preview(capped(so_far, params.cap), caption=f"{done} of {steps} steps", heatmap=True)
     return path * integral
 
 
@@ -95,15 +135,16 @@ def _shown(attribution: Tensor, *, signed: bool) -> Tensor:
     return total if signed else total.abs()
 
 
-def _completeness(total: float, difference: float) -> Iterator[Event]:
-    scores = {"attribution_sum": total, "score_difference": difference}
+def _completeness(total: float, difference: float, steps: int, tolerance: float) -> Iterator[Event]:
+    scores = {"attribution_sum": total, "score_difference": difference, "steps": float(steps)}
     if difference == 0:
         yield Scores(scores)
         yield Note("picture and baseline have the same score: there is no difference to attribute")
         return
     gap = abs(total - difference) / abs(difference)
     yield Scores({**scores, "completeness_gap": gap})
-    if gap > _ACCEPTED_GAP:
+    if gap > min(tolerance, _WORTH_SAYING):
         yield Note(
-            f"the attributions add up to {total:.4g}, not {difference:.4g}: {gap:.1%} off; take more steps, 300 or so"
+            f"after {steps} steps the attributions add up to {total:.4g}, not {difference:.4g}: {gap:.1%} off; take "
+            f"more steps, or a tolerance of {_WORTH_SAYING}"
         )

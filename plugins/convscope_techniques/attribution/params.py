@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
 from convscope_sdk.params import ImageParams
+from convscope_sdk.target import Target
 from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField
 
 __all__ = ["AttributionParams", "ScoredParams"]
@@ -23,6 +24,10 @@ class ScoredParams(ImageParams):
             "randomisation check, which explains five networks more and holds a copy of the network meanwhile."
         ),
     )
+
+    def for_comparison(self, target: Target | None) -> Self:
+        """The parameters by which another network is explained, so that the two maps can be compared."""
+        return self if target is None else self.model_copy(update={"target": target})
 
 
 class AttributionParams(ScoredParams):
