@@ -20,6 +20,7 @@ NAMES = (
     "memory",
     "faults",
     "image_sets",
+    "plugin_author",
 )
 
 

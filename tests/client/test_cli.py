@@ -49,6 +49,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeServer:
     monkeypatch.setattr(options, "embedded", lambda **_: fake.client())
     monkeypatch.setattr(options, "connect", lambda *_, **__: fake.client())
     monkeypatch.delenv("CONVSCOPE_SERVER", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return fake
 

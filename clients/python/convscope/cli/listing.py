@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from convscope.catalog import LayerInfo, TechniqueInfo
-from convscope.cli import schema
+from convscope.cli import inventory, schema
 from convscope.cli.options import Json, Models, Plugins, Server, opened
 from convscope.cli.render import write_json, write_table
 
@@ -19,13 +21,25 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
 
 def techniques(server: Server = None, plugin: Plugins = None, json: Json = False) -> None:
     """List the techniques that can be asked for."""
-    with opened(server, plugins=plugin) as client:
-        found = client.techniques()
+    found = _inventory(server, plugin).techniques
     if json:
         write_json(found)
         return
     rows = [(t.id, t.summary, t.cites or "-") for t in found]
     write_table(("technique", "what it shows", "after"), rows, empty="no techniques: `convscope plugins` says why")
+
+
+def _inventory(server: str | None, plugin: Sequence[Path] | None) -> inventory.Inventory:
+    """What there is; of the installed plugins what is remembered, and else what importing them shows."""
+    alone = server is None and not plugin
+    state = inventory.fingerprint() if alone else ""
+    if alone and (known := inventory.recall(state)) is not None:
+        return known
+    with opened(server, plugins=plugin) as client:
+        found = inventory.Inventory(tuple(client.techniques()), tuple(client.plugins()))
+    if alone:
+        inventory.remember(state, found)
+    return found
 
 
 def describe(technique: Technique, server: Server = None, plugin: Plugins = None, json: Json = False) -> None:
@@ -90,8 +104,7 @@ def _layer(layer: LayerInfo) -> tuple[str, str, str, str, str]:
 
 def plugins(server: Server = None, plugin: Plugins = None, json: Json = False) -> None:
     """List the plugins, the broken ones with their reason."""
-    with opened(server, plugins=plugin) as client:
-        found = client.plugins()
+    found = _inventory(server, plugin).plugins
     if json:
         write_json(found)
         return
