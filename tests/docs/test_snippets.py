@@ -58,6 +58,7 @@ def test_the_python_of_a_page_runs(
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for snippet in found:
         if snippet.title:
+            (desk / snippet.title).parent.mkdir(parents=True, exist_ok=True)
             (desk / snippet.title).write_text(snippet.code, encoding="utf-8")
         exec(_compiled(snippet), module.__dict__)
 
