@@ -28,6 +28,7 @@ def _commands(block: Snippet) -> list[list[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # many processes, each of which imports torch
 def test_the_tutorial_leads_from_new_to_a_picture(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     (tmp_path / "cat.png").write_bytes((resources.files("skimage") / "data" / "chelsea.png").read_bytes())

@@ -14,6 +14,7 @@ from support.environment import Environment
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # many processes, each of which imports torch
 def test_a_new_package_installs_passes_its_tests_and_is_served(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     environment.run("convscope", "new", "edge-maps", cwd=tmp_path)
