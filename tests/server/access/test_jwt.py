@@ -72,7 +72,7 @@ def test_a_signed_token_names_its_principal(verifier: JwtVerifier) -> None:
         {"key": rsa.generate_private_key(65537, 2048)},
         {"key": "a secret that is long enough to be one", "algorithm": "HS256"},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_a_token_that_is_not_quite_right_names_nobody(changes: dict[str, Any], verifier: JwtVerifier) -> None:
     assert verifier.principal(token(**changes)) is None
