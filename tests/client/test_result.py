@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,19 @@ def test_a_run_without_a_page_says_what_it_made(tmp_path: Path) -> None:
         result_of(text("words", "no page")).html(tmp_path / "map.html")
     with pytest.raises(convscope.NotFound, match="made no page 'other'"):
         result_of(text("embedding", "<p>", media_type="text/html")).html(tmp_path / "map.html", name="other")
+
+
+def test_a_table_is_had_as_a_data_frame() -> None:
+    result = result_of(table("other", []), table("neighbours", [{"name": "a", "p": 0.5}, {"name": "b", "p": 0.25}]))
+    frame = result.dataframe("neighbours")
+    assert list(frame.columns) == ["name", "p"]
+    assert frame["p"].sum() == 0.75
+    assert len(result.dataframe()) == 0
+    with pytest.raises(convscope.NotFound, match=r"no table 'none'; it made .*table 'neighbours'"):
+        result.dataframe("none")
+
+
+def test_without_pandas_a_data_frame_says_how_to_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(convscope.FailedPrecondition, match="pip install pandas"):
+        result_of(table("top", [{"p": 0.5}])).dataframe()

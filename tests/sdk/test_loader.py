@@ -396,3 +396,37 @@ def test_a_strict_loader_refuses_an_id_claimed_twice() -> None:
         loader.load_object(package, make("same"), package=package)
     with pytest.raises(PluginError, match="'same' is also claimed"):
         _ = loader.plugins
+
+
+class _Greys:
+    """An image set source."""
+
+    name = "greys"
+
+    def entries(self) -> list[Any]:
+        return []
+
+    def spec(self, name: str) -> None:
+        return None
+
+
+def _image_set_hooks(offered: list[Any]) -> object:
+    class Plugin:
+        @hookimpl
+        def convscope_image_set_sources(self) -> list[Any]:
+            return offered
+
+    return Plugin()
+
+
+def test_a_plugin_may_offer_image_sets_alone() -> None:
+    source = _Greys()
+    plugins = loaded(FakeEntryPoint("greys", lambda: _image_set_hooks([source])))
+    assert plugins.image_set_sources == [source]
+    assert only_report(plugins).ok
+
+
+def test_an_image_set_source_without_its_methods_is_refused() -> None:
+    plugins = loaded(FakeEntryPoint("greys", lambda: _image_set_hooks([object()])))
+    assert plugins.image_set_sources == []
+    assert "convscope_image_set_sources" in only_report(plugins).reason

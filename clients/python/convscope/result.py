@@ -120,6 +120,25 @@ class Result:
         report.write_text(json.dumps(self._describe(paths), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return [*paths, report]
 
+    def dataframe(self, name: str | None = None) -> Any:
+        """A table as a pandas DataFrame.
+
+        Args:
+            name: Of the table; the first one where absent.
+
+        Raises:
+            NotFound: the run made no table, or none of that name.
+            FailedPrecondition: pandas is not installed.
+        """
+        chosen = name if name is not None else next(iter(self.tables), None)
+        if chosen is None or chosen not in self.tables:
+            raise NotFound(f"run {self.run_id} made no table{f' {name!r}' if name else ''}; it made {self!r}")
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise FailedPrecondition("a DataFrame needs pandas: pip install pandas; .tables has plain rows") from error
+        return pd.DataFrame(self.tables[chosen])
+
     def html(self, path: str | os.PathLike[str], *, name: str | None = None, show: bool = False) -> Path:
         """Write a page that the run made, such as an embedding to pan and zoom in: one file, complete in itself.
 
