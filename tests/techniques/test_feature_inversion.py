@@ -6,15 +6,16 @@ import skimage.data
 import torch
 from torch import nn
 
-from convscope_sdk.errors import NotApplicable, UnknownName
+from convscope_sdk.errors import InvalidParams, NotApplicable, UnknownName
 from convscope_sdk.events import ImageGrid, Progress, Table
 from convscope_techniques.synthesis.feature_inversion import (
     FeatureInversionParams,
     feature_inversion,
     variation_at,
 )
+from convscope_techniques.texture.extractor import vgg_layers
 from support.collected import Collected
-from support.zoo import efficientnet, network_of, tiny
+from support.zoo import efficientnet, network_of, random_network, tiny
 
 PICTURE = skimage.data.chelsea()[60:220:4, 120:300:4]
 KEEP = {"fit": "keep", "size": 45}
@@ -59,6 +60,27 @@ def test_several_layers_give_a_row_and_knowledge_is_lost_with_depth() -> None:
     psnr = [line["psnr"] for line in seen.one(Table, "errors").rows]
     assert psnr[0] > psnr[1] > psnr[2]
     assert [(p.step, p.total) for p in seen.all(Progress)] == [(step, 240) for step in range(1, 241)]
+
+
+def test_a_row_has_a_picture_for_each_resolution_of_the_network() -> None:
+    seen = Collected(feature_inversion.run(tiny(), PICTURE, row=True, steps=2, **KEEP))
+    rows = seen.one(Table, "errors").rows
+    assert [line["layer"] for line in rows] == ["relu1", "relu3"]
+    assert all({"l2", "linf", "total_variation", "objective_error"} <= line.keys() for line in rows)
+
+
+def test_layers_of_vgg_go_by_the_lectures_names() -> None:
+    vgg = random_network("vgg11")
+    names = ["relu1_1", "relu5_2"]
+    seen = Collected(feature_inversion.run(vgg, PICTURE, layers=names, steps=1, size=32))
+    assert [line["layer"] for line in seen.one(Table, "errors").rows] == [
+        vgg_layers(vgg.module)[name] for name in names
+    ]
+
+
+def test_a_row_and_a_layer_together_are_refused() -> None:
+    with pytest.raises(InvalidParams, match="one of layer, layers and row"):
+        feature_inversion.run(tiny(), PICTURE, row=True, layer="conv1")
 
 
 def test_a_layer_that_says_nothing_is_refused() -> None:

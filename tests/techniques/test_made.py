@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from convscope_techniques.synthesis.made import made_events, picture_scores
+from convscope_techniques.synthesis.descent import Outcome
+from convscope_techniques.synthesis.made import made_events, picture_scores, term_scores
 from support.collected import Collected
 from support.zoo import tiny
 
@@ -39,6 +40,16 @@ def test_the_channel_that_answers_most_wins_and_no_other(place: str) -> None:
 
 def test_the_gradient_mode_is_what_it_was_between_events() -> None:
     assert all(torch.is_grad_enabled() for _ in made_events(tiny(), MADE, tiny().resolve("conv2:1"), START))
+
+
+def test_each_term_of_an_objective_is_reported_where_it_began_and_where_it_ended() -> None:
+    outcome = Outcome(MADE, MADE, {"target": -1.0, "l2": 0.5}, {"target": -3.0, "l2": 0.25})
+    assert term_scores(outcome).values == {
+        "objective_target_before": -1.0,
+        "objective_target_after": -3.0,
+        "objective_l2_before": 0.5,
+        "objective_l2_after": 0.25,
+    }
 
 
 def test_a_picture_is_as_far_as_its_largest_and_its_euclidean_change() -> None:

@@ -1,8 +1,8 @@
-"""Every technique on every kind of network, on pictures that are not square and on tiny ones."""
+"""Every technique on every kind of network and on pictures of every kind of size: a result or a typed refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,22 +10,24 @@ import pytest
 import torch
 
 from convscope_sdk.errors import NotApplicable
-from convscope_sdk.events import Heatmap, Image, ImageGrid, Preview, Progress
+from convscope_sdk.events import Event, Heatmap, Image, ImageGrid, Preview, Progress
+from convscope_sdk.inprocess import prepare
 from convscope_sdk.network import Network
 from convscope_sdk.technique import Technique
 from convscope_techniques import convscope_techniques
 from support.collected import Collected
 from support.image_sets import few_pictures
+from support.networks import function_modes
 from support.painters import inverter, stylizer
-from support.zoo import RANDOM, efficientnet, random_network, tiny
+from support.zoo import efficientnet, random_network, tiny
 
 TECHNIQUES = {technique.id: technique for technique in convscope_techniques()}
 QUICK: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 24, "stride": 24},
     "deepdream": {"steps": 1, "octaves": 2},
     "filters": {"k": 16},
-    "class_visualization": {"steps": 2, "size": 64},
-    "feature_visualization": {"steps": 2, "size": 64},
+    "class_visualization": {"steps": 2},
+    "feature_visualization": {"steps": 2},
     "feature_inversion": {"steps": 2},
     "latent_visualization": {"steps": 2, "size": 64, "generator": "painter"},
     "inversion_network_training": {"image_set": "few", "steps": 2, "size": 32, "batch": 2, "measured": 16},
@@ -37,7 +39,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "score_cam": {"k": 8},
     "segmentation": {"average": "none", "steps": 1},
     "texture_synthesis": {"size": 32, "window": 5, "grow": 1.0},
-    "image_quilting": {"window": 12},
+    "image_quilting": {"size": 48, "window": 16},
     "neural_texture": {"steps": 2},
     "style_transfer": {"steps": 2},
     "nearest_neighbors": {"image_set": "few", "k": 3},
@@ -47,21 +49,41 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 MODELS = {"painter": inverter()}
 FEW = few_pictures()
-PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+PICTURE = np.random.default_rng(0).integers(0, 256, (97, 131, 3), dtype=np.uint8)
 NETWORKS: dict[str, Callable[[], Network]] = {
     "efficientnet_lite0": efficientnet,
-    **{name: lambda name=name: random_network(name) for name in RANDOM},
+    **{
+        name: lambda name=name: random_network(name)
+        for name in ("resnet18", "googlenet", "densenet121", "mobilenet_v2", "convnext_atto", "vit_tiny")
+    },
 }
+SIZES: dict[str, dict[str, Any]] = {
+    "32": {"fit": "crop", "size": 32},
+    "97x131": {"fit": "keep", "size": 131},
+    "224": {"fit": "crop", "size": 224},
+}
+ADVICE = ("take ", "use ", "try ", "name ")
+NETWORK_IS_NOT_ASKED = frozenset({"texture_synthesis", "image_quilting"})
+
+
+def _stream(technique: Technique[Any], network: Network, *, seed: int = 3, **params: Any) -> Iterator[Event]:
+    image = PICTURE if "image" in technique.needs else None
+    network = stylizer() if "stylizer" in technique.needs else network
+    asked = {"fit": "keep", "size": 96, **params} if image is not None else params
+    known = {name: value for name, value in asked.items() if name in technique.params.model_fields}
+    return technique.run(
+        network,
+        image,
+        extra_images=_extras(technique),
+        models=MODELS,
+        image_sets=FEW,
+        seed=seed,
+        **{**known, **QUICK.get(technique.id, {})},
+    )
 
 
 def _collect(technique: Technique[Any], network: Network, **params: Any) -> Collected:
-    image = PICTURE if "image" in technique.needs else None
-    sized = {"fit": "keep", "size": 96, **params} if image is not None else {}
-    network = stylizer() if "stylizer" in technique.needs else network
-    params = {**sized, **QUICK.get(technique.id, {})}
-    extras = _extras(technique)
-    more: dict[str, Any] = {"models": MODELS, "image_sets": FEW}
-    return Collected(technique.run(network, image, extra_images=extras, seed=3, **more, **params))
+    return Collected(_stream(technique, network, **params))
 
 
 def _extras(technique: Technique[Any]) -> dict[str, Any]:
@@ -82,7 +104,7 @@ def _sound_or_refused(technique: str, network: str, **params: Any) -> Collected 
     try:
         seen = _collect(TECHNIQUES[technique], NETWORKS[network](), **params)
     except NotApplicable as refusal:
-        if not any(advice in refusal.message for advice in ("take ", "use ", "try ")):
+        if not any(advice in refusal.message for advice in ADVICE):
             raise
         return None
     _assert_sound(seen)
@@ -94,21 +116,39 @@ def test_the_built_in_network_refuses_nothing(technique: str) -> None:
     assert _sound_or_refused(technique, "efficientnet_lite0") is not None
 
 
-@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"efficientnet_lite0"}))
-@pytest.mark.parametrize("technique", TECHNIQUES)
-def test_a_picture_that_is_not_square_gives_sound_results_or_a_refusal(technique: str, network: str) -> None:
-    seen = _sound_or_refused(technique, network)
+@pytest.mark.parametrize("size", ["32", "97x131", pytest.param("224", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("technique", sorted(TECHNIQUES.keys() - NETWORK_IS_NOT_ASKED))
+def test_every_picture_gives_sound_results_or_a_refusal_and_leaves_nothing_behind(
+    technique: str, network: str, size: str
+) -> None:
+    lens = NETWORKS[network]()
+    before = _state(lens)
+    seen = _sound_or_refused(technique, network, **SIZES[size])
+    assert _state(lens) == before
+    assert not function_modes()
+    assert torch.is_grad_enabled()
     for heatmap in seen.all(Heatmap) if seen is not None else ():
-        assert tuple(torch.as_tensor(heatmap.values).shape) == (64, 96)
+        edges = (97, 131) if size == "97x131" else (int(size),) * 2
+        assert tuple(torch.as_tensor(heatmap.values).shape) == edges
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("technique", TECHNIQUES)
-def test_a_tiny_picture_gives_sound_results_or_a_refusal(technique: str, network: str) -> None:
-    _sound_or_refused(technique, network, fit="crop", size=32)
+@pytest.mark.parametrize("technique", ["guided_backprop", "deconvnet"])
+def test_no_plain_gradient_is_sold_as_something_else(technique: str, network: str) -> None:
+    lens = NETWORKS[network]()
+    fit = {"fit": "crop", "size": 224 if network == "vit_tiny" else 64}
+    seen = _sound_or_refused(technique, network, target="class:3", **fit)
+    assert (seen is None) == (network in {"convnext_atto", "vit_tiny"})
+    if seen is None:
+        return
+    pixels = prepare(TECHNIQUES[technique], lens, PICTURE, params=fit).run.image.requires_grad_()
+    (plain,) = torch.autograd.grad(lens.score(pixels, "class:3").sum(), pixels)
+    difference = seen.tensor("gradient") - plain[0]
+    assert float(difference.norm()) > 0.1 * float(plain.norm())
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"vit_tiny"}))
 def test_grad_cam_of_a_tiny_picture_is_refused_where_the_last_maps_have_one_position(network: str) -> None:
     lens = NETWORKS[network]()
     with pytest.raises(NotApplicable, match="take layer=") as refusal:
@@ -122,6 +162,21 @@ def test_the_same_seed_gives_the_same_pixels(technique: str) -> None:
     first, second = (_collect(TECHNIQUES[technique], tiny()).arrays() for _ in range(2))
     assert len(first) == len(second) > 0
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_the_same_seed_gives_the_same_pixels_while_another_run_takes_turns(technique: str) -> None:
+    alone = _collect(TECHNIQUES[technique], tiny()).arrays()
+    other = _stream(TECHNIQUES[technique], tiny(), seed=4)
+
+    def beside() -> Iterator[Event]:
+        for event in _stream(TECHNIQUES[technique], tiny()):
+            next(other, None)
+            yield event
+
+    together = Collected(beside()).arrays()
+    assert len(alone) == len(together) > 0
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 def test_another_seed_shakes_the_dream_another_way() -> None:

@@ -19,6 +19,7 @@ from convscope_sdk.run import Run
 from convscope_sdk.target import Target, TargetField, target_field
 from convscope_techniques.synthesis.ball import Ball, Norm
 from convscope_techniques.synthesis.eight_bits import reread
+from convscope_techniques.synthesis.made import picture_scores
 
 __all__ = ["AttackParams", "BallParams", "Case", "Verdict", "attacked", "results"]
 
@@ -196,11 +197,10 @@ def results(case: Case, verdict: Verdict, magnify: float) -> Iterator[events.Eve
         {
             "success": float(success),
             "correct_before": float(case.winner == case.label),
-            "l2": float(change.norm()),
-            "linf": float(change.abs().max()),
             **_shares(case, verdict),
         }
     )
+    yield picture_scores(verdict.pixels, case.image)
     if case.winner != case.label and not case.already:
         yield events.Note(f"already wrong before: {labels[0]} in place of {network.label(case.label)}")
     yield events.Note(_said(case, verdict, after))

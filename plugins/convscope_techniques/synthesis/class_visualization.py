@@ -16,7 +16,7 @@ from convscope_sdk.target import Target, TargetField, target_field
 from convscope_sdk.technique import technique
 from convscope_techniques.synthesis.centred import UNITS_HELP, Centred, Units
 from convscope_techniques.synthesis.descent import Descent
-from convscope_techniques.synthesis.made import made_events, picture_scores
+from convscope_techniques.synthesis.made import made_events, picture_scores, term_scores
 from convscope_techniques.synthesis.penalty import squared_norm
 from convscope_techniques.synthesis.regularised_ascent import RegularisedAscent, Rules, Schedule
 
@@ -125,6 +125,7 @@ def class_visualization(run: Run[ClassVisualizationParams]) -> Iterator[Event]:
     )
     yield Tensor("class_visualization", pixels[0], caption="pixels, 1 is white")
     yield Scores({"objective_before": -outcome.before["target"], "objective_after": -outcome.after["target"]})
+    yield term_scores(outcome)
     yield picture_scores(pixels, began)
     yield from made_events(run.network, pixels, target, began)
     if target.kind == "class":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from convscope_sdk.errors import NotApplicable
 from convscope_sdk.events import Event, Image, ImageGrid, Note, Scores, Table, Tensor
@@ -17,9 +17,12 @@ from convscope_sdk.target import LayerRef
 from convscope_sdk.technique import technique
 from convscope_techniques.synthesis.centred import Centred
 from convscope_techniques.synthesis.descent import Descent, Outcome
+from convscope_techniques.synthesis.made import picture_scores
 from convscope_techniques.synthesis.middle import middle_layer
 from convscope_techniques.synthesis.penalty import alpha_norm, total_variation
 from convscope_techniques.synthesis.update import Adam, Momentum, Update
+from convscope_techniques.texture.depths import widest_layers
+from convscope_techniques.texture.extractor import vgg_layers
 
 __all__ = ["FeatureInversionParams", "feature_inversion", "variation_at"]
 
@@ -39,6 +42,11 @@ class FeatureInversionParams(ImageParams):
     )
     layers: tuple[LayerRef, ...] = Field(
         (), max_length=16, description="Several layers in place of `layer`: a row of pictures, one from each."
+    )
+    row: bool = Field(
+        False,
+        description="A row of pictures in place of `layer`: one from the layer with most maps at each resolution, "
+        "relu1_2 to relu5_4 in VGG.",
     )
     steps: int = Field(400, ge=1, le=100_000, description="Steps for each layer.")
     step_size: float = Field(
@@ -65,6 +73,12 @@ class FeatureInversionParams(ImageParams):
     alpha_norm: float = Field(8e-10, ge=0, le=1, description="Weight of that norm; none for `input`.")
     preview_every: int = Field(20, ge=1, le=100_000, description="Show every so many steps.")
 
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if sum((self.layer is not None, bool(self.layers), self.row)) > 1:
+            raise ValueError("give one of layer, layers and row")
+        return self
+
 
 @technique("feature_inversion", needs={"image", "gradients"}, cites="Mahendran & Vedaldi 2015, arXiv:1412.0035")
 def feature_inversion(run: Run[FeatureInversionParams]) -> Iterator[Event]:
@@ -83,15 +97,25 @@ def feature_inversion(run: Run[FeatureInversionParams]) -> Iterator[Event]:
         outcome = yield from _descended(run, inversion, number * params.steps, len(layers) * params.steps)
         pixels = outcome.pixels.clamp(0, 1)
         error = inversion.error(pixels)
-        rows.append({"layer": layer, "normalised_error": error, "psnr": _psnr(pixels, run.image)})
+        rows.append(
+            {
+                "layer": layer,
+                "normalised_error": error,
+                "psnr": _psnr(pixels, run.image),
+                **picture_scores(pixels, run.image).values,
+                **{f"objective_{term}": value for term, value in outcome.after.items()},
+            }
+        )
         pictures.append(pixels)
         yield Image(f"inverted_{layer}", pixels, caption=f"from {layer}: normalised error {error:.3g}")
         yield Tensor(f"inverted_{layer}", pixels[0], caption="pixels, 1 is white")
     if len(layers) > 1:
         labels = ["picture", *(f"{row['layer']}: {row['normalised_error']:.2g}" for row in rows)]
         yield ImageGrid("inversions", pictures, labels=labels, columns=len(pictures), caption="normalised error")
-    yield Table("errors", rows, caption="normalised error of the features; peak signal to noise of the pixels, dB")
+    yield Table("errors", rows, caption="normalised error of the features; pixels against the picture's; terms")
     yield Scores({f"error_{row['layer']}": row["normalised_error"] for row in rows})
+    if len(layers) == 1:
+        yield picture_scores(pictures[-1], run.image)
 
 
 def variation_at(network: Network, layer: str) -> float:
@@ -120,8 +144,11 @@ class _Inversion(NamedTuple):
 
 
 def _layers(run: Run[FeatureInversionParams]) -> list[str]:
-    refs = run.params.layers or (run.params.layer or middle_layer(run.network),)
-    return list(dict.fromkeys(ref if ref == _INPUT else run.network.layer(ref).name for ref in refs))
+    params, network = run.params, run.network
+    if params.row:
+        return widest_layers(network)
+    refs, vgg = params.layers or (params.layer or middle_layer(network),), vgg_layers(network.module)
+    return list(dict.fromkeys(ref if ref == _INPUT else network.layer(vgg.get(ref, ref)).name for ref in refs))
 
 
 def _inversion(run: Run[FeatureInversionParams], layer: str) -> _Inversion:

@@ -16,7 +16,7 @@ from convscope_sdk.target import LayerRef, Target, TargetField
 from convscope_sdk.technique import technique
 from convscope_techniques.synthesis.descent import Descent
 from convscope_techniques.synthesis.image_code import Basis, ImageCode
-from convscope_techniques.synthesis.made import made_events, picture_scores
+from convscope_techniques.synthesis.made import made_events, picture_scores, term_scores
 from convscope_techniques.synthesis.middle import middle_layer
 from convscope_techniques.synthesis.penalty import total_variation
 from convscope_techniques.synthesis.transforms import Shake
@@ -123,6 +123,7 @@ def feature_visualization(run: Run[FeatureVisualizationParams]) -> Iterator[Even
         yield ImageGrid("feature_visualization", pixels, labels=wish.labels, caption=f"what {wish.name} looks for")
         yield Tensor("feature_visualization", pixels, caption="pixels, 1 is white")
     yield Scores(wish.report(before, pixels))
+    yield term_scores(outcome)
     yield picture_scores(pixels, before)
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from convscope_sdk.events import Event, Note, Predictions, Scores
 from convscope_sdk.network import Network
 from convscope_sdk.target import Target
+from convscope_techniques.synthesis.descent import Outcome
 from convscope_techniques.synthesis.penalty import absolute_variation
 
-__all__ = ["made_events", "picture_scores"]
+__all__ = ["made_events", "picture_scores", "term_scores"]
 
 _TOKENS_NDIM = 3
 
@@ -52,6 +53,12 @@ def picture_scores(pixels: Tensor, start: Tensor) -> Scores:
     return Scores(
         {"l2": float(change.norm()), "linf": float(change.abs().max()), "total_variation": variation},
     )
+
+
+def term_scores(outcome: Outcome) -> Scores:
+    """Each term of an objective where it began and where it ended: what was made small, so with weights and signs."""
+    named = {"before": outcome.before, "after": outcome.after}
+    return Scores({f"objective_{term}_{when}": value for when, terms in named.items() for term, value in terms.items()})
 
 
 def _of_class(network: Network, target: Target, index: int, before: Tensor | None, after: Tensor) -> Iterator[Event]:
