@@ -155,6 +155,12 @@ def test_a_guide_leads_the_dream_towards_its_own_features() -> None:
     assert not torch.allclose(led.tensor("deepdream"), free.tensor("deepdream"), atol=1e-3)
 
 
+@pytest.mark.parametrize(("layer", "warned"), [("conv2", True), ("relu2", False)])
+def test_a_guide_at_features_of_both_signs_comes_with_a_warning(layer: str, warned: bool) -> None:
+    run = deepdream.run(tiny(), PICTURE, layer=layer, size=72, octaves=1, steps=1, extra_images={"guide": PICTURE})
+    assert any("behind a ReLU" in note for note in Collected(run).notes) == warned
+
+
 def test_a_guide_for_a_channel_is_refused() -> None:
     with pytest.raises(InvalidParams, match="name a layer alone"):
         list(deepdream.run(tiny(), PICTURE, target="conv2:1", extra_images={"guide": PICTURE}))

@@ -70,6 +70,8 @@ def _stream(technique: Technique[Any], network: Network, *, seed: int = 3, **par
     image = PICTURE if "image" in technique.needs else None
     network = stylizer() if "stylizer" in technique.needs else network
     asked = {"fit": "keep", "size": 96, **params} if image is not None else params
+    if "image_set" in QUICK.get(technique.id, {}):
+        asked["fit"] = "crop"  # the pictures of a set have one size
     known = {name: value for name, value in asked.items() if name in technique.params.model_fields}
     return technique.run(
         network,

@@ -98,8 +98,8 @@ def deepdream(run: Run[DeepDreamParams]) -> Iterator[Event]:
     """The picture with more of what a layer already sees in it: DeepDream, octave by octave.
 
     Gradient ascent on ½·‖a‖² of a layer, on any target, or on several with weights; with an image `guide`, on the sum
-    over places of max over q of a·b_q, b the guide's features. Each step rolls the picture by a random jitter, moves
-    it by step_size / mean|g| times the gradient g, and rolls it back. From octave to octave only the detail, what was
+    over places of max over q of a·b_q, b the guide's features, best behind a ReLU. Each step rolls the picture by a
+    random jitter, moves it by step_size / mean|g| times the gradient g, and rolls it back. From octave to octave only the detail, what was
     added so far, is enlarged. Pictures larger than `tile` are seen through overlapping windows that lie elsewhere in
     every step. With `frames`, the previews are those of a zoom. Image and tensor `deepdream` have the input's size.
     """
@@ -173,6 +173,8 @@ def _notes(run: Run[DeepDreamParams], dream: Dream, sizes: list[tuple[int, int]]
     yield Note(f"dreams at {dream.name}" + ("" if named else ", 60 % of the depth"))
     if len(sizes) < params.octaves:
         yield Note(f"{len(sizes)} of {params.octaves} octaves: {_why_fewer(dream)}")
+    if dream.guide is not None and not dream.guide.is_rectified:
+        yield Note("features here have both signs, and the guide leads but weakly: take a layer behind a ReLU")
     windows = dream.tiling.count(*sizes[-1])
     if windows > 1:
         judged = ", each of which classes are judged by" if any(target.is_class for target in dream.targets) else ""
@@ -187,7 +189,8 @@ def _report(run: Run[DeepDreamParams], dream: Dream, pixels: torch.Tensor) -> It
         named = zip(dream.targets, before, after, strict=True)
         yield Scores({f"{t}_{when}": v for t, b, a in named for when, v in (("before", b), ("after", a))})
     yield picture_scores(pixels, run.image)
-    yield from made_events(run.network, pixels, dream.targets[0] if len(dream.targets) == 1 else None, run.image)
+    single = dream.targets[0] if len(dream.targets) == 1 and dream.guide is None else None
+    yield from made_events(run.network, pixels, single, run.image)
 
 
 def _has_one_place(targets: Sequence[Target]) -> bool:

@@ -40,6 +40,11 @@ class Guide:
             found = network.activations(resized(picture, (height, width)), *layers)
         return cls(network, {layer: _places(network, layer, found[layer])[0] for layer in found})
 
+    @property
+    def is_rectified(self) -> bool:
+        """Whether no feature is negative, as in GoogLeNet's inception layers, for which this was made."""
+        return all(bool((vectors >= 0).all()) for vectors in self.features.values())
+
     def scores(self, pixels: Tensor, layers: Sequence[str]) -> Tensor:
         """(T, B) how well each picture's places match the guide's at each layer; see `best_matches`.
 
