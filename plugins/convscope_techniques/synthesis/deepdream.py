@@ -99,9 +99,10 @@ def deepdream(run: Run[DeepDreamParams]) -> Iterator[Event]:
 
     Gradient ascent on ½·‖a‖² of a layer, on any target, or on several with weights; with an image `guide`, on the sum
     over places of max over q of a·b_q, b the guide's features, best behind a ReLU. Each step rolls the picture by a
-    random jitter, moves it by step_size / mean|g| times the gradient g, and rolls it back. From octave to octave only the detail, what was
-    added so far, is enlarged. Pictures larger than `tile` are seen through overlapping windows that lie elsewhere in
-    every step. With `frames`, the previews are those of a zoom. Image and tensor `deepdream` have the input's size.
+    random jitter, moves it by step_size / mean|g| times the gradient g, and rolls it back. From octave to octave only
+    the detail, what was added so far, is enlarged. Pictures larger than `tile` are seen through overlapping windows
+    that lie elsewhere in every step. With `frames`, the previews are those of a zoom. Image and tensor `deepdream`
+    have the input's size.
     """
     dream = _dream(run)
     sizes = _sizes(run, dream)
