@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from convscope_sdk.errors import InvalidImageSet
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.image_sets.image_set import ImageSet
 from convscope_techniques.training.crops import Crops
@@ -52,3 +53,22 @@ def test_colours_change_only_where_asked(pictures: ImageSet) -> None:
     assert torch.equal(plain[:, 0], plain[:, 2])
     assert not torch.allclose(coloured[:, 0], coloured[:, 2], atol=0.02)
     assert 0 <= coloured.min() <= coloured.max() <= 1
+
+
+def test_a_picture_that_cannot_be_read_is_passed_over_and_a_set_of_them_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 30), (0, 0, 255)).save(tmp_path / "blue.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    pictures = ImageSets({"mine": tmp_path}).open("mine", tiny())
+    crops = drawn(pictures, [0, 1], count=12)
+    assert torch.equal(crops, torch.tensor([0, 0, 1.0]).view(1, 3, 1, 1).expand_as(crops))
+    with pytest.raises(InvalidImageSet, match="no picture of image set 'mine' can be read"):
+        drawn(pictures, [pictures.names.index("broken.png")])
+
+
+def test_a_large_picture_is_kept_reduced_and_looks_the_same(tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, 1200), (900, 1200)).astype(np.uint8)
+    Image.fromarray(np.stack([ramp] * 3, -1)).save(tmp_path / "ramp.png", compress_level=1)
+    pictures = ImageSets({"mine": tmp_path}).open("mine", tiny())
+    crops = drawn(pictures, [0], count=16, smallest=0.5)[:, 0, 12]
+    spans = (crops[:, -1] - crops[:, 0]).abs()
+    assert 0.9 * 0.5 * 900 / 1200 < spans.min() < spans.max() < 900 / 1200

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from convscope_sdk.errors import InvalidImageSet, TechniqueError
+from convscope_sdk.errors import InvalidImageSet
 from convscope_sdk.image_sets.image_set import ImageSet
 from convscope_sdk.images import to_tensor
+from convscope_techniques.training.decoded import DecodedPictures
 
 __all__ = ["RandomCrops"]
 
-_KEPT = 256  # pictures that stay decoded
 _REDUCED = 4  # shorter edge of those, as a multiple of the crop's
 _ZOOM = 3.0  # most pixels of a picture for one pixel of a crop, in each direction
 
@@ -37,7 +37,7 @@ class RandomCrops:
 
     def __init__(self, pictures: ImageSet, size: int, held_out: Sequence[str] = ()) -> None:
         self._pictures, self._size = pictures, size
-        self._kept: dict[int, Image.Image | None] = {}
+        self._decoded = DecodedPictures(pictures, _REDUCED * size)
         labels = pictures.labels() or [""] * len(pictures)
         out = [
             number
@@ -66,11 +66,11 @@ class RandomCrops:
         while len(crops) < count:
             number = self._numbers[int(rng.integers(len(self._numbers)))]
             draw = rng.random(4)
-            picture = self._picture(number)
+            picture = self._decoded.picture(number)
             if picture is None:
                 failures += 1
                 if failures > 10 * (len(self._numbers) + count):
-                    raise InvalidImageSet(f"no picture of image set {self._pictures.name!r} can be read")
+                    raise self._decoded.none_readable()
                 continue
             crops.append(self._crop(picture, draw))
         return torch.cat(crops).to(self._pictures.network.device)
@@ -85,26 +85,6 @@ class RandomCrops:
 
     def _first(self, numbers: Sequence[int]) -> Image.Image:
         for number in numbers:
-            if (picture := self._picture(number)) is not None:
+            if (picture := self._decoded.picture(number)) is not None:
                 return picture
-        raise InvalidImageSet(f"no picture of image set {self._pictures.name!r} can be read")
-
-    def _picture(self, number: int) -> Image.Image | None:
-        """The picture, no larger than is needed; None where it cannot be read."""
-        if number not in self._kept:
-            try:
-                found: Image.Image | None = self._reduced(number)
-            except TechniqueError:
-                found = None
-            if len(self._kept) >= _KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[number] = found
-        return self._kept[number]
-
-    def _reduced(self, number: int) -> Image.Image:
-        picture = self._pictures.picture(number)
-        factor = _REDUCED * self._size / min(picture.size)
-        if factor >= 1:
-            return picture
-        width, height = (max(round(edge * factor), 1) for edge in picture.size)
-        return picture.resize((width, height), Image.Resampling.BICUBIC)
+        raise self._decoded.none_readable()
