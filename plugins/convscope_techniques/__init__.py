@@ -46,6 +46,8 @@ from convscope_techniques.texture.neural_texture import neural_texture as _neura
 from convscope_techniques.texture.style_net import STYLE_NET
 from convscope_techniques.texture.style_transfer import style_transfer as _style_transfer
 from convscope_techniques.texture.texture_synthesis import texture_synthesis as _texture_synthesis
+from convscope_techniques.units.activation_atlas import activation_atlas as _activation_atlas
+from convscope_techniques.units.dissect import dissect as _dissect
 from convscope_techniques.units.maximal_patches import maximal_patches as _maximal_patches
 from convscope_techniques.weights.filters import filters as _filters
 
@@ -85,6 +87,8 @@ def convscope_techniques() -> Iterable[Technique[Any]]:
         _nearest_neighbors,
         _embedding,
         _maximal_patches,
+        _dissect,
+        _activation_atlas,
         _texture_synthesis,
         _image_quilting,
         _neural_texture,

@@ -43,6 +43,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "neural_texture": {"steps": 2},
     "style_transfer": {"steps": 2},
     "nearest_neighbors": {"image_set": "few", "k": 3},
+    "dissect": {"image_set": "few", "k": 3, "steps": 2, "size": 64},
+    "activation_atlas": {"image_set": "few", "samples": 48, "cells": 2, "steps": 1, "size": 64},
     "maximal_patches": {"image_set": "few", "k": 4},
     "embedding": {"image_set": "few", "steps": 250, "size": 64},
     "fast_style_training": {"image_set": "few", "steps": 2, "batch": 1, "size": 32, "style_size": 32, "width": 4},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class Excitation:
         positions: (row, column) of the value in the layer; None where it has no positions.
         pixels: (k, 3, H, W) the pictures as the network sees them.
         boxes: What the unit sees of each.
+        answers: (n,) what it answers to each picture of the set, over a channel's positions the greatest.
+        steps: Taken so far.
     """
 
     index: Index
@@ -44,6 +46,8 @@ class Excitation:
     positions: list[tuple[int, int] | None]
     pixels: torch.Tensor
     boxes: list[Box]
+    answers: NDArray[np.float32]
+    steps: int
 
     @property
     def name(self) -> str:
@@ -81,18 +85,30 @@ class Excitation:
         return rows
 
 
-def strongest(image_set: ImageSet, target: Target, k: int) -> Generator[Event, None, Excitation]:
-    """The k pictures that excite a channel or a neuron most, from the index; a neuron takes a pass of its own."""
+def strongest(
+    image_set: ImageSet, target: Target, k: int, *, also: Sequence[str] = (), further_steps: int = 0
+) -> Generator[Event, None, Excitation]:
+    """The k pictures that excite a channel or a neuron most, from the index; a neuron takes a pass of its own.
+
+    Args:
+        image_set: Where to look.
+        target: A channel or a neuron.
+        k: How many.
+        also: Further layers that are to be in the index.
+        further_steps: That the technique takes afterwards.
+    """
     layer = image_set.network.layer(target.layer or "")
     channel = target.channel or 0
-    further = -(-len(image_set) // _BATCH) if target.position else 0
-    index = yield from image_set.index([layer.name], top_k=k, further_steps=further)
+    own = -(-len(image_set) // _BATCH) if target.position else 0
+    index = yield from image_set.index([layer.name, *also], top_k=k, further_steps=own + further_steps)
+    steps = len(image_set) + own
     if target.position is None:
         top = index.top(layer.name, k)
         values, members = top.values[channel].tolist(), top.rows[channel].tolist()
         places = [(int(y), int(x)) for y, x in top.positions[channel]]
+        answers = np.array(index.maxima(layer.name)[:, channel], np.float32)
     else:
-        answers = yield from _answers(index, target, further)
+        answers = yield from _answers(index, target, steps + further_steps)
         members = np.argsort(-answers, kind="stable")[:k].tolist()
         values, places = answers[members].tolist(), [target.position] * len(members)
     pixels = index.pixels(members)
@@ -100,10 +116,10 @@ def strongest(image_set: ImageSet, target: Target, k: int) -> Generator[Event, N
     spatial = len(layer.output_shape) == _MAP_NDIM
     boxes = [seen_by(layer, place, size) if spatial else Box(0, 0, *size) for place in places]
     positions = [place if spatial else None for place in places]
-    return Excitation(index, target, values, members, positions, pixels, boxes)
+    return Excitation(index, target, values, members, positions, pixels, boxes, answers, steps)
 
 
-def _answers(index: Index, target: Target, further: int) -> Generator[Event, None, NDArray[np.float32]]:
+def _answers(index: Index, target: Target, total: int) -> Generator[Event, None, NDArray[np.float32]]:
     """(n,) what a neuron answers to each picture."""
     network, found = index.image_set.network, np.empty(len(index), np.float32)
     done = len(index.image_set)
@@ -114,5 +130,5 @@ def _answers(index: Index, target: Target, further: int) -> Generator[Event, Non
         if len(answers) != len(rows):
             raise NotApplicable(f"layer {target.layer!r} mixes pictures; take another layer")
         found[rows.start : rows.stop] = answers.cpu().numpy()
-        yield Progress(done + start // _BATCH + 1, done + further)
+        yield Progress(done + start // _BATCH + 1, total)
     return found

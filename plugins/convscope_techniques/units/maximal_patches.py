@@ -67,7 +67,9 @@ def maximal_patches(run: Run[MaximalPatchesParams]) -> Iterator[Event]:
     if target.kind == "layer":
         yield from _sheet(run, image_set, target)
         return
-    found = yield from strongest(image_set, target, _count(params, len(image_set)))
+    count = _count(params, len(image_set))
+    further = 0 if params.backprop == "none" else count
+    found = yield from strongest(image_set, target, count, further_steps=further)
     yield Note(f"patches that excite {found.name} most, of {len(found.index)} pictures")
     yield Scores({"greatest": found.values[0], "least_shown": found.values[-1]})
     patches = found.patches()
@@ -106,14 +108,14 @@ def _count(params: MaximalPatchesParams, pictures: int) -> int:
 def _driven(run: Run[MaximalPatchesParams], found: Excitation) -> Iterator[Event]:
     """What in each patch drives the unit, in the same crops."""
     rule, tiles, count = run.params.backprop, [], len(found.values)
-    start, total = len(found.index.image_set), len(found.index.image_set) + count
+    total = found.steps + count
     for number in range(count):
         ruled = ruled_gradient(run.network, found.pixels[number][None], found.neuron(number), _RULES[rule])
         if number == 0:
             yield from ruled.applicability()
         picture = gradient_picture(ruled.gradient[0])[0].cpu().numpy()
         tiles.append(found.boxes[number].crop(picture))
-        yield Progress(start + number + 1, total)
+        yield Progress(found.steps + number + 1, total)
     yield ImageGrid(
         rule, tiles, labels=[f"{v:.3g}" for v in found.values], caption="what in each patch drives the unit"
     )
