@@ -15,6 +15,7 @@ NAMES = (
     "partial_forward",
     "attribution",
     "synthesis",
+    "fast_style",
     "fairness",
     "cancel",
     "memory",
