@@ -34,3 +34,15 @@ def test_brightness_and_contrast_of_the_picture_do_not_matter_beyond_the_edges()
     module, pixels = StyleNet(4, 1), torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.allclose(module(pixels), module(3 * pixels + 1), atol=1e-3)
+
+
+def test_upsampling_is_nearest_or_bilinear_with_the_same_weights() -> None:
+    torch.manual_seed(0)
+    nearest, bilinear = StyleNet(4, 1), StyleNet(4, 1, "bilinear")
+    bilinear.load_state_dict(nearest.state_dict())
+    pixels = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        assert nearest(pixels).shape == bilinear(pixels).shape
+        assert not torch.allclose(nearest(pixels), bilinear(pixels), atol=1e-2)
+    with pytest.raises(ValueError, match="one of nearest, bilinear"):
+        StyleNet(4, 1, "bicubic")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -64,6 +64,9 @@ class FastStyleTrainingParams(StyleLossParams, TrainingParams):
     )
     width: int = Field(32, ge=4, le=128, description="Channels of the first convolution; later ones have up to 4x.")
     blocks: int = Field(5, ge=0, le=16, description="Residual blocks.")
+    upsampling: Literal["nearest", "bilinear"] = Field(
+        "nearest", description="How maps are enlarged before convolutions; `bilinear` leaves less grain."
+    )
     jitter: int = Field(
         16,
         ge=0,

@@ -99,7 +99,7 @@ def _step(state: TrainingState, loss: PerceptualLoss, contents: Tensor, jitter: 
 
 def _state(run: Run[FastStyleTrainingParams], style: Tensor) -> TrainingState:
     params = run.params
-    module = StyleNet(params.width, params.blocks).to(run.device)
+    module = StyleNet(params.width, params.blocks, params.upsampling).to(run.device)
     settings: dict[str, Any] = params.model_dump(mode="json", exclude=_FREE)
     settings |= {
         "technique": "fast_style_training",
@@ -156,7 +156,7 @@ def _model(run: Run[FastStyleTrainingParams], state: TrainingState, means: dict[
         params.name,
         {key: value.half() for key, value in weights.items()} if params.half else weights,
         ID,
-        {"width": params.width, "blocks": params.blocks},
+        {"width": params.width, "blocks": params.blocks, "upsampling": params.upsampling},
         kind="stylizer",
         input_size=512,
         mean=(_MEAN,) * 3,
