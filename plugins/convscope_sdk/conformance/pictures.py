@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from convscope_sdk.image_sets.spec import CLASS, ImageSetEntry, ImageSetSpec
 from convscope_sdk.images import ImageLike
 
-__all__ = ["ODD_PICTURES", "photograph"]
+__all__ = ["ODD_PICTURES", "FewPictures", "photograph"]
 
 _EXIF_ORIENTATION = 0x0112
 _TURNED = 6
@@ -72,3 +73,25 @@ ODD_PICTURES: Mapping[str, Callable[[], ImageLike]] = {
     "nothing": lambda: b"",
 }
 """Pictures, by what is odd about them, that a technique must get through or refuse with a typed error."""
+
+
+class FewPictures:
+    """A source of image sets with one set, "conformance": six small pictures of three classes, in memory."""
+
+    name = "conformance"
+
+    def entries(self) -> Iterator[ImageSetEntry]:
+        """The one set."""
+        yield ImageSetEntry("conformance", "six small pictures of three classes")
+
+    def spec(self, name: str) -> ImageSetSpec | None:
+        """The one set, where it is asked for."""
+        if name != self.name:
+            return None
+        labels = ["left", "right", "middle"] * 2
+        names = [f"{label}/{number}" for number, label in enumerate(labels)]
+        return ImageSetSpec(name, self.name, names, _member, labels={CLASS: labels})
+
+
+def _member(number: int) -> Image.Image:
+    return photograph(40 + number, 48 - number)

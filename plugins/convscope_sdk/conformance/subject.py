@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from convscope_sdk.conformance.check import NonConformity, NotConcerned
 from convscope_sdk.conformance.networks import CLASSIFIERS
-from convscope_sdk.conformance.pictures import photograph
+from convscope_sdk.conformance.pictures import FewPictures, photograph
 from convscope_sdk.conformance.recording import Recording, record
 from convscope_sdk.errors import TechniqueError
 from convscope_sdk.events import Event
+from convscope_sdk.image_sets.catalog import ImageSets
+from convscope_sdk.image_sets.samples import SamplesSource
 from convscope_sdk.inprocess import start
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ _FEW = 3
 _SEED = 7
 _NOT_TRIED = {
     "generator": "it needs a generator; the kit's networks are classifiers",
-    "image_set": "it needs an image set; the kit has none",
 }
 
 
@@ -72,7 +73,8 @@ class Subject:
             image = photograph()
         extras: dict[str, ImageLike] = {role: photograph(40, 48) for role in self.technique.extra_images}
         chosen = self.params if params is None else params
-        return start(self.technique, network, image, extra_images=extras, seed=seed, params=chosen)
+        sets = ImageSets(sources=[FewPictures(), SamplesSource()]) if "image_set" in self.technique.needs else None
+        return start(self.technique, network, image, extra_images=extras, image_sets=sets, seed=seed, params=chosen)
 
     def recording(self, name: str) -> Recording:
         """The first run on one of the kit's networks, with few steps, recorded once."""
@@ -138,9 +140,11 @@ class Subject:
                 raise NotConcerned(why)
 
 
-def _few(technique: Technique[Any]) -> dict[str, int]:
-    """Few steps, where the technique has a parameter for their number and allows it."""
-    found: dict[str, int] = {}
+def _few(technique: Technique[Any]) -> dict[str, Any]:
+    """Few steps, where the technique has a parameter for their number and allows it, and a set of few pictures."""
+    found: dict[str, Any] = {}
+    if "image_set" in technique.params.model_fields:
+        found["image_set"] = FewPictures.name
     for name in _REPEATED:
         field = technique.params.model_fields.get(name)
         if field is None or not isinstance(field.default, int) or field.default <= _FEW:

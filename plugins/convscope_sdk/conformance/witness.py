@@ -14,7 +14,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -75,8 +75,9 @@ class _Hook:
             if _is_writing(args) and not self._may_write(args[0]):
                 _once(deeds.writes, f"opened {args[0]!r} to write")
         elif event in _FILES or event.startswith("shutil."):
-            if not self._may_write(args[0]):
-                _once(deeds.writes, f"{event}({args[0]!r})")
+            path = _whole(args)
+            if not self._may_write(path):
+                _once(deeds.writes, f"{event}({path!r})")
         elif event in _NETWORK:
             _once(deeds.network, f"{event}{tuple(map(str, args[-1:]))}")
         elif event in _PROCESSES:
@@ -140,6 +141,15 @@ def _variables(module: ModuleType | None) -> Mapping[str, Any]:
         elif isinstance(value, _PLAIN):
             kept[name] = value
     return kept
+
+
+def _whole(args: tuple[Any, ...]) -> object:
+    """The path that an event names; where it is relative to an open folder (shutil's way), that folder's with it."""
+    path, folder = args[0], args[-1]
+    if isinstance(path, str) and isinstance(folder, int) and folder >= 0:
+        with suppress(OSError):
+            return str(Path(os.readlink(f"/proc/self/fd/{folder}")) / path)  # noqa: PTH115 - no Path to a descriptor
+    return path
 
 
 def _is_writing(args: tuple[Any, ...]) -> bool:
