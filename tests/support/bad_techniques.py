@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,6 +100,15 @@ def caller(run: Run[Good]) -> Iterator[Event]:
 def hoarder(run: Run[Good]) -> Iterator[Event]:
     """Remembers."""
     SEEN.append(run.seed)
+    yield _bright(run)
+
+
+@technique("bad.setter", needs={"image"})
+def setter(run: Run[Good]) -> Iterator[Event]:
+    """Sets a variable of the process, and imports a module at the same time."""
+    sys.modules.pop("wave", None)
+    importlib.import_module("wave")
+    os.environ["BAD_MARK"] = "mine"
     yield _bright(run)
 
 
@@ -267,7 +278,7 @@ BAD: dict[str, list[Callable[[], Technique[Any]]]] = {
     "check_out_of_range_params_are_refused": [lambda: _with(OnlySaid, "only_said")],
     "check_writes_nothing": [lambda: writer],
     "check_uses_no_network": [lambda: caller],
-    "check_keeps_no_global_state": [lambda: hoarder],
+    "check_keeps_no_global_state": [lambda: hoarder, lambda: setter],
     "check_yields_events": [lambda: babble, lambda: nothing],
     "check_results_are_sound": [lambda: nan, lambda: beyond, lambda: small, lambda: twins],
     "check_progress_is_monotone": [lambda: backwards, lambda: promise],

@@ -19,6 +19,9 @@ SHORT: dict[str, dict[str, Any]] = {
     "feature_visualization": {"size": 32, "steps": 2},
     "neural_texture": {"steps": 1},
     "style_transfer": {"steps": 1},
+    "embedding": {"steps": 250, "size": 64},
+    "fast_style_training": {"steps": 2, "batch": 1, "size": 32, "style_size": 32, "width": 4},
+    "inversion_network_training": {"steps": 2, "size": 32, "batch": 2, "measured": 16},
 }
 # Every check, for one technique of each way of working; the others are tried on what their first runs show.
 IN_FULL = ("filters", "saliency", "smoothgrad", "grad_cam", "guided_backprop", "occlusion", "deepdream", "pgd")

@@ -48,7 +48,8 @@ def check_needs_are_honest(subject: Subject) -> None:
 
     A typed refusal is honest where the caller can choose another `target`, `layer` or `layers`.
     """  # noqa: E501 - the reason is one paragraph
-    subject.tried()
+    if not subject.looks_at_classifiers:
+        raise NotConcerned("it is made for models of another kind than those that lack what needs name")
     can_choose = any(name in subject.technique.params.model_fields for name in _CHOICES)
     for need, make in _WITHOUT.items():
         if need in subject.technique.needs:

@@ -12,9 +12,10 @@ from torch.nn import functional
 from convscope_sdk.models import ModelKind, ModelSpec
 from convscope_sdk.network import Network
 
-__all__ = ["CLASSIFIERS", "SIZE", "flat", "frozen", "headless"]
+__all__ = ["BY_NEED", "CLASSIFIERS", "SIZE", "flat", "frozen", "headless", "painter", "stylizer"]
 
 SIZE = 64
+_CODE = (6,)
 _LABELS = ("tench", "crane", "Egyptian cat", "tabby", "espresso", "moped", "red wine", "red fox", "rocket", "bubble")
 
 
@@ -103,6 +104,17 @@ class _ViT(nn.Module):
         return self.head(tokens[:, 0])
 
 
+class _Painter(nn.Module):
+    """Pictures of six numbers: a sigmoid behind a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paint = nn.Linear(*_CODE, 3 * SIZE * SIZE)
+
+    def forward(self, code: Tensor) -> Any:
+        return self.paint(code).sigmoid().view(len(code), 3, SIZE, SIZE)
+
+
 class _Frozen(nn.Module):
     """A network that gives no gradients, as one behind a compiled runtime would."""
 
@@ -130,13 +142,24 @@ def _headless() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, stride=2), nn.ReLU())
 
 
-def _made(name: str, build: Callable[[], nn.Module], kind: ModelKind = "classifier") -> Network:
+def _made(
+    name: str, build: Callable[[], nn.Module], kind: ModelKind = "classifier", *, code_shape: tuple[int, ...] = ()
+) -> Network:
     """A network with weights of its own seed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = build()
     labels = _LABELS if kind == "classifier" else ()
-    spec = ModelSpec(name, "conformance", build, kind=kind, input_size=SIZE, classes=labels, random_weights=True)
+    spec = ModelSpec(
+        name,
+        "conformance",
+        build,
+        kind=kind,
+        input_size=SIZE,
+        classes=labels,
+        random_weights=True,
+        code_shape=code_shape,
+    )
     return Network(module, spec)
 
 
@@ -148,6 +171,16 @@ def frozen() -> Network:
 def headless() -> Network:
     """A network whose output is a map of features: it has no classes."""
     return _made("headless", _headless, "stylizer")
+
+
+def stylizer() -> Network:
+    """A network that gives a picture of its input's size, normalised alike."""
+    return _made("stylizer", lambda: nn.Conv2d(3, 3, 3, padding=1), "stylizer")
+
+
+def painter() -> Network:
+    """A generator: pictures of six numbers."""
+    return _made("painter", _Painter, "generator", code_shape=_CODE)
 
 
 def flat() -> Network:
@@ -162,3 +195,9 @@ CLASSIFIERS: Mapping[str, Callable[[], Network]] = {
     "vit": lambda: _made("vit", _ViT),
 }
 """The networks that a technique is tried on, by name."""
+
+BY_NEED: Mapping[str, Mapping[str, Callable[[], Network]]] = {
+    "generator": {"painter": painter},
+    "stylizer": {"stylizer": stylizer},
+}
+"""What it is tried on instead where it declares a need of another kind of model."""

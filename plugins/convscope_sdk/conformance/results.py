@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from convscope_sdk.conformance.check import NonConformity
-from convscope_sdk.conformance.networks import CLASSIFIERS, SIZE
+from convscope_sdk.conformance.networks import SIZE
 from convscope_sdk.conformance.recording import arrays, record
 from convscope_sdk.events import (
     Event,
@@ -44,8 +44,7 @@ _SLACK = 1e-3
 
 def check_runs_with_defaults(subject: Subject) -> None:
     """The first thing that a user types has no parameters: it works on a plain, a residual, a functional-ReLU network and a ViT, or is refused by a typed error."""  # noqa: E501 - the reason is one paragraph
-    subject.tried()
-    for name, make in CLASSIFIERS.items():
+    for name, make in subject.networks.items():
         network = make()
         start = partial(subject.stream, network, params={})
         found = record(subject.technique, network, start, patience=subject.patience).whole()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from convscope_sdk.conformance.check import NonConformity, NotConcerned
-from convscope_sdk.conformance.networks import CLASSIFIERS
+from convscope_sdk.conformance.check import NonConformity
+from convscope_sdk.conformance.networks import BY_NEED, CLASSIFIERS, painter
 from convscope_sdk.conformance.pictures import FewPictures, photograph
 from convscope_sdk.conformance.recording import Recording, record
 from convscope_sdk.errors import TechniqueError
@@ -26,9 +26,7 @@ __all__ = ["Subject"]
 _REPEATED = ("steps", "samples", "iterations", "octaves", "passes")
 _FEW = 3
 _SEED = 7
-_NOT_TRIED = {
-    "generator": "it needs a generator; the kit's networks are classifiers",
-}
+_GENERATOR = "painter"
 
 
 class Subject:
@@ -47,7 +45,7 @@ class Subject:
         self.technique = technique
         self.params = {**_few(technique), **(params or {})}
         self.patience = patience
-        self.networks = CLASSIFIERS
+        self.networks = _networks(technique)
         self._recordings: dict[str, Recording] = {}
 
     def __repr__(self) -> str:
@@ -74,13 +72,21 @@ class Subject:
         extras: dict[str, ImageLike] = {role: photograph(40, 48) for role in self.technique.extra_images}
         chosen = self.params if params is None else params
         sets = ImageSets(sources=[FewPictures(), SamplesSource()]) if "image_set" in self.technique.needs else None
-        return start(self.technique, network, image, extra_images=extras, image_sets=sets, seed=seed, params=chosen)
+        return start(
+            self.technique,
+            network,
+            image,
+            extra_images=extras,
+            image_sets=sets,
+            seed=seed,
+            params=chosen,
+            models={_GENERATOR: painter()} if _GENERATOR in chosen.values() else None,
+        )
 
     def recording(self, name: str) -> Recording:
         """The first run on one of the kit's networks, with few steps, recorded once."""
         if name not in self._recordings:
-            self.tried()
-            network = CLASSIFIERS[name]()
+            network = self.networks[name]()
             self._recordings[name] = record(
                 self.technique, network, lambda: self.stream(network), patience=self.patience
             )
@@ -88,19 +94,14 @@ class Subject:
 
     @cached_property
     def recordings(self) -> tuple[Recording, ...]:
-        """The first run on each of the kit's networks; runs that were refused are among them.
-
-        Raises:
-            NotConcerned: the technique needs what the kit has not.
-        """
-        return tuple(self.recording(name) for name in CLASSIFIERS)
+        """The first run on each of the kit's networks; runs that were refused are among them."""
+        return tuple(self.recording(name) for name in self.networks)
 
     @cached_property
     def finished(self) -> tuple[Recording, ...]:
         """Those of `recordings` that came to an end by themselves.
 
         Raises:
-            NotConcerned: the technique needs what the kit has not.
             NonConformity: a run broke, or every network was refused.
         """
         whole = [recording.whole() for recording in self.recordings]
@@ -121,30 +122,35 @@ class Subject:
         """The name of the first network that it does not refuse.
 
         Raises:
-            NotConcerned: the technique needs what the kit has not.
             NonConformity: as `finished`.
         """
-        for name in CLASSIFIERS:
+        for name in self.networks:
             if self.recording(name).whole().refusal is None and not self.recording(name).closed:
                 return name
         return self.finished[0].network
 
     def new_network(self) -> Network:
         """A new copy of `home`."""
-        return CLASSIFIERS[self.home]()
+        return self.networks[self.home]()
 
-    def tried(self) -> None:
-        """Raises NotConcerned where the technique needs what the kit has not."""
-        for need, why in _NOT_TRIED.items():
-            if need in self.technique.needs:
-                raise NotConcerned(why)
+    @property
+    def looks_at_classifiers(self) -> bool:
+        """Whether it takes networks of the usual kind."""
+        return self.networks is CLASSIFIERS
+
+
+def _networks(technique: Technique[Any]) -> Mapping[str, Callable[[], Network]]:
+    """What the technique is tried on."""
+    return next((networks for need, networks in BY_NEED.items() if need in technique.needs), CLASSIFIERS)
 
 
 def _few(technique: Technique[Any]) -> dict[str, Any]:
-    """Few steps, where the technique has a parameter for their number and allows it, and a set of few pictures."""
+    """Few steps, few pictures and a small generator, where the technique has a parameter for them and allows it."""
     found: dict[str, Any] = {}
     if "image_set" in technique.params.model_fields:
         found["image_set"] = FewPictures.name
+    if "generator" in technique.params.model_fields:
+        found["generator"] = _GENERATOR
     for name in _REPEATED:
         field = technique.params.model_fields.get(name)
         if field is None or not isinstance(field.default, int) or field.default <= _FEW:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +13,10 @@ import pytest
 from convscope_sdk.conformance import CHECKS, Subject, conformance, name_of, reason_of, run_checks, run_one
 from convscope_sdk.conformance.networks import CLASSIFIERS
 from convscope_sdk.errors import UnknownName
-from convscope_sdk.technique import Technique
-from support.bad_techniques import BAD, good
+from convscope_sdk.events import Event, Heatmap, Table
+from convscope_sdk.run import Run
+from convscope_sdk.technique import Technique, technique
+from support.bad_techniques import BAD, Good, good
 
 NAMED = {name_of(check): check for check in CHECKS}
 CASES = [(name, make()) for name, made in BAD.items() for make in made]
@@ -19,6 +25,8 @@ CASES = [(name, make()) for name, made in BAD.items() for make in made]
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAD_PLACE", str(tmp_path))
+    monkeypatch.setenv("BAD_MARK", "nobody's")
+    monkeypatch.syspath_prepend(str(tmp_path))
 
 
 def test_a_good_technique_passes_every_check() -> None:
@@ -68,6 +76,34 @@ def test_an_expectation_of_no_check_is_refused_with_near_names() -> None:
         list(run_checks(Subject(good), CHECKS, {"check_same_seed_same_pixel": "?"}))
     with pytest.raises(UnknownName, match="did you mean 'check_same_seed_same_pixels'"):
         conformance(good, expected_failures={"check_same_seed_same_pixel": "?"})
+
+
+def test_what_an_imported_library_sets_is_not_held_against_the_technique(tmp_path: Path) -> None:
+    (tmp_path / "loud_library.py").write_text("import os\nos.environ['LOUD'] = 'yes'\n")
+
+    @technique("good.importer", needs={"image"})
+    def importer(run: Run[Good]) -> Iterator[Event]:
+        """Uses a library that sets what it likes."""
+        importlib.import_module("loud_library")
+        yield Heatmap("brightness", run.image.mean(1)[0])
+
+    subject = Subject(importer)
+    assert run_one(NAMED["check_keeps_no_global_state"], subject).state == "passed"
+    assert "LOUD" not in os.environ
+    assert "loud_library" in sys.modules
+    del sys.modules["loud_library"]
+
+
+@pytest.mark.parametrize(("need", "kind"), [("stylizer", "stylizer"), ("generator", "generator")])
+def test_a_technique_for_another_kind_of_model_is_tried_on_one(need: str, kind: str) -> None:
+    @technique("good.other", needs={need})
+    def other(run: Run[Good]) -> Iterator[Event]:
+        """Says what it looks at."""
+        yield Table("kind", [{"kind": run.network.spec.kind}])
+
+    subject = Subject(other)
+    assert [event.rows for r in subject.finished for event in r.all(Table)] == [[{"kind": kind}]]
+    assert [o.detail for o in run_checks(subject, CHECKS) if not o.ok] == []
 
 
 def test_every_network_of_the_kit_is_seeded_and_new_each_time() -> None:
