@@ -58,7 +58,7 @@ class Crops:
     def _crop(self, picture: Image.Image, rng: np.random.Generator) -> Tensor:
         shorter = min(picture.size)
         least = min(shorter, max(self._smallest * shorter, self._size / _ENLARGED))
-        edge = math.exp(rng.uniform(math.log(least), math.log(shorter)))
+        edge = min(shorter, math.exp(rng.uniform(math.log(least), math.log(shorter))))  # never beyond by rounding
         left, top = (rng.uniform(0, length - edge) for length in picture.size)
         box = (left, top, left + edge, top + edge)
         piece = picture.resize((self._size, self._size), Image.Resampling.BILINEAR, box=box)
