@@ -195,7 +195,7 @@ def test_a_technique_is_described_with_its_parameters_paper_and_an_example(serve
 
 
 def test_broken_plugins_are_listed_with_their_reason(server: FakeServer) -> None:
-    assert "failed\tno module named x" in call("plugins").stdout
+    assert "failed\t-\tno module named x" in call("plugins").stdout
 
 
 def test_a_server_that_is_not_there_gives_its_own_exit_code() -> None:
