@@ -8,7 +8,7 @@ STUBS := clients/python
 # Other people's plugins, as far as the server can tell: separate packages, installed and tested as such.
 EXAMPLES := $(sort $(dir $(wildcard examples/plugins/*/pyproject.toml)))
 
-.PHONY: demo test check protos docs serve bench clean
+.PHONY: demo test check protos docs gallery serve bench clean
 
 demo: $(STAMP)
 	$(BIN)/convscope demo --out demo
@@ -37,6 +37,10 @@ protos: .venv-protos/.installed
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Minutes to an hour: every technique with the real network. ONLY="saliency rise" paints these anew.
+gallery: $(STAMP)
+	cd docs && ../$(BIN)/python -m _gallery $(ONLY)
 
 serve: $(STAMP)
 	$(BIN)/convscope serve

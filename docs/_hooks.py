@@ -1,5 +1,4 @@
 """Reference pages made from the code when the site is built, so that they cannot disagree with it."""
-# ruff: noqa: INP001 - MkDocs loads this file by its path
 
 from __future__ import annotations
 
@@ -7,15 +6,27 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mkdocs.structure.files import File, Files
+
+from _gallery.pages import gallery_pages
+from _gallery.plan import read_plan
+from _parameters import cell, default, details, parameter_table
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
 
     from convscope_sdk.technique import Technique
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Puts the gallery into the navigation, after the tutorial."""
+    titles = {f"gallery/{entry.technique}.md": entry.title for entry in read_plan().values()}
+    pages = [{titles[path]: path} if path in titles else path for path in _gallery()]
+    assert config.nav is not None
+    config.nav.insert(2, {"Gallery": pages})
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -26,6 +37,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         ("reference/settings.md", settings_page),
     ):
         files.append(File.generated(config, path, content=make()))
+    for path, text in _gallery().items():
+        files.append(File.generated(config, path, content=text))
     return files
 
 
@@ -55,10 +68,10 @@ def settings_page() -> str:
     rows = ["| setting | variable | default | meaning |", "|---|---|---|---|"]
     schema = Settings.model_json_schema()["properties"]
     for name, field in Settings.model_fields.items():
-        default = "XDG data home" if field.default_factory else _default(field.default)
-        description = _cell(schema[name].get("description", ""))
+        value = "XDG data home" if field.default_factory else default(field.default)
+        description = cell(schema[name].get("description", ""))
         variable = "none" if name == "plugins" else f"`CONVSCOPE_{name.upper()}`"
-        rows.append(f"| `{name}` | {variable} | {default} | {description} |")
+        rows.append(f"| `{name}` | {variable} | {value} | {description} |")
     return "\n\n".join(["# Settings", _SETTINGS_INTRO, "\n".join(rows)])
 
 
@@ -66,6 +79,12 @@ def subcommands(text: str) -> list[str]:
     """Names of the commands that a help text lists."""
     listed = text.partition("Commands")[2]
     return re.findall(r"^\W{1,4}([a-z][a-z-]*)  ", listed, flags=re.MULTILINE)
+
+
+def _gallery() -> dict[str, str]:
+    from convscope_techniques import convscope_techniques
+
+    return gallery_pages(list(convscope_techniques()))
 
 
 _TECHNIQUES_INTRO = """\
@@ -95,62 +114,13 @@ max_live_runs = 8
 
 def _technique(technique: Technique[Any]) -> str:
     needs = ", ".join(f"`{need}`" for need in sorted(technique.needs)) or "nothing"
-    schema = technique.params.json_schema()
     parts = [
         f"## {technique.id}",
         technique.summary,
-        *_details(technique),
+        *details(technique),
         f"Needs {needs}. Follows {technique.cites}.",
     ]
-    rows = ["| parameter | type | default | meaning |", "|---|---|---|---|"]
-    rows += _parameters(schema.get("properties", {}), schema.get("$defs", {}))
-    return "\n\n".join([*parts, "\n".join(rows)])
-
-
-def _details(technique: Technique[Any]) -> Iterator[str]:
-    """What its docstring says after the summary."""
-    import inspect
-
-    yield from (inspect.getdoc(technique.function) or "").split("\n\n")[1:]
-
-
-def _parameters(properties: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
-    for name, field in properties.items():
-        default = _default(field.get("default"))
-        yield f"| `{name}` | {_type(field, definitions)} | {default} | {_cell(field.get('description', ''))} |"
-
-
-def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """A JSON schema in words: `integer, 1 to 1000`."""
-    if "$ref" in field:
-        return _type(definitions[field["$ref"].rpartition("/")[2]], definitions)
-    if "enum" in field:
-        return ", ".join(f"`{value}`" for value in field["enum"])
-    if "anyOf" in field:
-        return " or ".join(_type(option, definitions) for option in field["anyOf"] if option != {"type": "null"})
-    if "format" in field:
-        return str(field["format"]).removeprefix("convscope-")
-    kind = field.get("type", "any")
-    return f"{kind}{_bounds(field)}"
-
-
-def _bounds(field: Mapping[str, Any]) -> str:
-    low, above = field.get("minimum"), field.get("exclusiveMinimum")
-    high = field.get("maximum")
-    first = f"{low:g}" if low is not None else f"above {above:g}" if above is not None else ""
-    return f", {first} to {high:g}" if first and high is not None else f", at least {first}" if low is not None else ""
-
-
-def _default(value: Any) -> str:
-    if value is None or value in ("", (), []):
-        return "none"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f"`{', '.join(map(str, value))}`" if isinstance(value, tuple | list) else f"`{value}`"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return "\n\n".join([*parts, parameter_table(technique)])
 
 
 def _console(command: str, text: str) -> str:

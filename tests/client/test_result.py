@@ -138,3 +138,10 @@ def test_without_pandas_a_data_frame_says_how_to_have_one(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(convscope.FailedPrecondition, match="pip install pandas"):
         result_of(table("top", [{"p": 0.5}])).dataframe()
+
+
+def test_an_animation_takes_no_more_frames_than_it_is_asked_to(tmp_path: Path) -> None:
+    frames = [preview(RED, step=step) for step in range(1, 21)]
+    result = result_of(*frames, image("dream", RED))
+    with Image.open(result.animation(tmp_path / "film.gif", max_frames=5)) as film:
+        assert film.n_frames <= 6

@@ -11,9 +11,9 @@ from convscope.errors import InvalidArgument
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["write_animation"]
+__all__ = ["MAX_FRAMES", "write_animation"]
 
-_MAX_FRAMES = 240
+MAX_FRAMES = 240
 _HOLD_MS = 1000
 _FORMATS: dict[str, dict[str, Any]] = {
     ".webp": {"format": "WEBP", "quality": 80, "method": 2},
@@ -22,15 +22,18 @@ _FORMATS: dict[str, dict[str, Any]] = {
 }
 
 
-def write_animation(path: Path, frames: Sequence[Image.Image], last: Image.Image, *, fps: float, max_edge: int) -> Path:
+def write_animation(
+    path: Path, frames: Sequence[Image.Image], last: Image.Image, *, fps: float, max_edge: int, max_frames: int = MAX_FRAMES
+) -> Path:
     """Write the frames and then `last`, held for a second, all at one size and for ever again.
 
     Args:
         path: Ends in .webp, .gif or .png (APNG).
-        frames: At most 240 of them are shown, evenly spread.
+        frames: What comes before.
         last: The finished picture; its shape is the film's.
         fps: Frames a second, 0.1 to 50.
         max_edge: Longest edge in pixels.
+        max_frames: So many frames are shown at most, evenly spread.
 
     Raises:
         InvalidArgument: the format is none of these, or `fps` is out of range.
@@ -41,15 +44,15 @@ def write_animation(path: Path, frames: Sequence[Image.Image], last: Image.Image
     if not 0.1 <= fps <= 50:  # noqa: PLR2004 - what viewers honour
         raise InvalidArgument(f"fps is 0.1 to 50, not {fps!r}")
     size = _fit(last.size, max_edge)
-    film = [frame.convert("RGB").resize(size) for frame in [*_spread(frames), last]]
+    film = [frame.convert("RGB").resize(size) for frame in [*_spread(frames, max_frames), last]]
     durations = [round(1000 / fps)] * (len(film) - 1) + [_HOLD_MS]
     path.parent.mkdir(parents=True, exist_ok=True)
     film[0].save(path, save_all=True, append_images=film[1:], duration=durations, loop=0, **options)
     return path
 
 
-def _spread(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    every = -(-len(frames) // _MAX_FRAMES) or 1
+def _spread(frames: Sequence[Image.Image], most: int) -> list[Image.Image]:
+    every = -(-len(frames) // most) or 1
     return list(frames[::every])
 
 

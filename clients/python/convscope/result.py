@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convscope._animation import write_animation
+from convscope._animation import MAX_FRAMES, write_animation
 from convscope.errors import FailedPrecondition, NotFound
 from convscope.events import Artifact, ArtifactKind, Frame, Report, decode_array, decode_image, decode_table
 
@@ -162,7 +162,13 @@ class Result:
         return file
 
     def animation(
-        self, path: str | os.PathLike[str], *, fps: float = 12.0, final: str | None = None, max_edge: int = 640
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float = 12.0,
+        final: str | None = None,
+        max_edge: int = 640,
+        max_frames: int = MAX_FRAMES,
     ) -> Path:
         """Write the previews and, held for a second, the finished picture as an animation.
 
@@ -171,6 +177,7 @@ class Result:
             fps: Frames a second.
             final: Name of the finished picture; the one to look at first where absent.
             max_edge: Longest edge in pixels.
+            max_frames: So many previews are shown at most, evenly spread.
 
         Raises:
             FailedPrecondition: no previews were seen: the run makes none, or was asked for none.
@@ -179,7 +186,8 @@ class Result:
         if not self.previews:
             raise FailedPrecondition(f"run {self.run_id} has no previews to animate; ask for it with previews=True")
         last = self.images[final] if final is not None else self.image
-        return write_animation(Path(path), [frame.image for frame in self.previews], last, fps=fps, max_edge=max_edge)
+        frames = [frame.image for frame in self.previews]
+        return write_animation(Path(path), frames, last, fps=fps, max_edge=max_edge, max_frames=max_frames)
 
     def _all(self, kind: ArtifactKind) -> list[Artifact]:
         return [artifact for artifact in self.artifacts if artifact.kind == kind]
