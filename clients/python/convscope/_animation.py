@@ -23,7 +23,13 @@ _FORMATS: dict[str, dict[str, Any]] = {
 
 
 def write_animation(
-    path: Path, frames: Sequence[Image.Image], last: Image.Image, *, fps: float, max_edge: int, max_frames: int = MAX_FRAMES
+    path: Path,
+    frames: Sequence[Image.Image],
+    last: Image.Image,
+    *,
+    fps: float,
+    max_edge: int,
+    max_frames: int = MAX_FRAMES,
 ) -> Path:
     """Write the frames and then `last`, held for a second, all at one size and for ever again.
 
