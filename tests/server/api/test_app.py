@@ -151,6 +151,8 @@ def test_every_setting_of_workers_reaches_them(tmp_path: Path) -> None:
         "image_sets_dir": str(tmp_path / "sets"),
         "content_url": "/content",
         "index_dir": "/index",
+        "environments": (),  # from the settings' tables of plugins
+        "only_plugin": "",  # of the workers that such a table starts
     }
 
 
