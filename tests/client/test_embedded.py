@@ -116,4 +116,4 @@ def test_without_the_server_installed_it_says_what_to_install(monkeypatch: pytes
     with pytest.raises(convscope.FailedPrecondition, match=r'pip install "convscope\[server\]"'):
         convscope.embedded()
     with pytest.raises(convscope.FailedPrecondition, match=r'pip install "convscope\[server\]"'):
-        start_server(techniques=(), plugin_files=(), models_dir=None, devices=())
+        start_server(techniques=(), plugin_files=(), models_dir=None, image_sets_dir=None, devices=())
