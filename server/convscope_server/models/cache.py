@@ -76,10 +76,10 @@ class ModelCache:
             ValueError: it has no users.
         """
         with self._lock:
-            held = self._held.get(name)
-            if held is None or held.users == 0:
+            # Nothing here names what is held: the traceback of a refusal would keep it on the device.
+            if name not in self._held or self._held[name].users == 0:
                 raise ValueError(f"model {name!r} was released more often than acquired")
-            held.users -= 1
+            self._held[name].users -= 1
             self._held.move_to_end(name)
 
     def load(self, name: str) -> LoadedModel:
@@ -98,12 +98,11 @@ class ModelCache:
             RequestError: MODEL_IN_USE, a run uses it.
         """
         with self._lock:
-            held = self._held.get(name)
-            if held is None:
+            if name not in self._held:
                 return False
-            if held.users:
-                message = f"model {name!r} is used by {held.users} live runs; cancel them or wait for their end"
-                metadata = {"model": name, "users": str(held.users)}
+            if users := self._held[name].users:
+                message = f"model {name!r} is used by {users} live runs; cancel them or wait for their end"
+                metadata = {"model": name, "users": str(users)}
                 raise RequestError.of("FAILED_PRECONDITION", "MODEL_IN_USE", message, metadata=metadata)
             self._evict(name)
             return True
