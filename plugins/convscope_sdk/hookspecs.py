@@ -19,6 +19,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from convscope_sdk.models import Architecture
+    from convscope_sdk.observed import ObservedEvent, ObservedRun
     from convscope_sdk.technique import Technique
 
 __all__ = ["ENTRY_POINT_GROUP", "PROJECT", "hookimpl", "hookspec"]
@@ -48,3 +49,21 @@ def convscope_image_set_sources() -> Iterable[Any]:  # type: ignore[empty-body] 
 @hookspec
 def convscope_architectures() -> Iterable[Architecture]:  # type: ignore[empty-body]  # a specification has no body
     """Architectures to offer, which a model.toml names "convscope:ID"."""
+
+
+@hookspec
+def convscope_run_started(run: ObservedRun) -> None:
+    """A run has begun on a device; again where it had to start anew. Observers run in a process of their own."""
+
+
+@hookspec
+def convscope_run_event(run: ObservedRun, event: ObservedEvent) -> None:
+    """Something happened to a run.
+
+    What comes faster than the observers take it is dropped, previews and progress first.
+    """
+
+
+@hookspec
+def convscope_run_finished(run: ObservedRun, event: ObservedEvent) -> None:
+    """A run has ended; `event` is "succeeded", "failed" or "cancelled"."""

@@ -36,10 +36,11 @@ from convscope_sdk.offer import BUILTIN_PACKAGE, UNNAMED, Offer, PluginReport, c
 from convscope_sdk.params import Params
 from convscope_sdk.technique import ID, NEEDS, Technique
 
-__all__ = ["BUILTIN_PACKAGE", "Loaded", "Loader", "PluginError", "PluginReport", "Plugins"]
+__all__ = ["BUILTIN_PACKAGE", "Loaded", "Loader", "Observer", "PluginError", "PluginReport", "Plugins"]
 
 _VERSIONED_GROUP = re.compile(r"convscope\.(v\d+)")
 _LONGEST_REASON = 1000
+_OBSERVING = ("convscope_run_started", "convscope_run_event", "convscope_run_finished")
 _log = logging.getLogger("convscope.plugins")
 
 
@@ -72,6 +73,16 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Observer:
+    """The hooks of a plugin that observes runs, and who brought it."""
+
+    hooks: Any
+    plugin: str
+    package: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plugins:
     """All that was loaded: techniques and architectures by id, sources in order, and a report for each plugin."""
 
@@ -79,6 +90,7 @@ class Plugins:
     architectures: dict[str, Architecture] = field(default_factory=dict)
     sources: list[ModelSource] = field(default_factory=list)
     image_set_sources: list[ImageSetSource] = field(default_factory=list)
+    observers: list[Observer] = field(default_factory=list)
     reports: list[PluginReport] = field(default_factory=list)
 
 
@@ -114,7 +126,7 @@ class Loader:
         """
         for entry_point in sorted(_installed() if entry_points is None else entry_points, key=_place):
             package, version = _distribution(entry_point)
-            if package != BUILTIN_PACKAGE and self._may_not(entry_point.name, package, version):
+            if self._may_not(entry_point.name, package, version):
                 continue
             if entry_point.group == group:
                 get = _importing(entry_point.value.partition(":")[0], entry_point.load)
@@ -128,7 +140,7 @@ class Loader:
         """Whether the plugin is left alone; then nothing of it is imported."""
         if self._choice.passes_over(name, package):
             return True
-        refusal = self._choice.refusal(name, package)
+        refusal = "" if package == BUILTIN_PACKAGE else self._choice.refusal(name, package)
         if refusal:
             self._offers.append(Offer(PluginReport(name, package, version, ok=False, reason=refusal, denied=True)))
         return bool(refusal)
@@ -174,6 +186,8 @@ class Loader:
                 found.techniques[technique.id] = Loaded(technique, report.package, report.version, report.name)
             found.sources.extend(offer.sources)
             found.image_set_sources.extend(offer.image_set_sources)
+            if offer.observer is not None:
+                found.observers.append(Observer(offer.observer, report.name, report.package, report.version))
             for architecture in offer.architectures:
                 self._add_architecture(found, architecture, report)
             found.reports.append(replace(report, techniques=tuple(t.id for t in won)))
@@ -282,6 +296,7 @@ def _offered(name: str, plugin: object, also: Sequence[Technique[Any]], *, built
     sources: list[Any] = []
     image_sets: list[Any] = []
     architectures: list[Any] = []
+    observer = None
     if isinstance(plugin, Technique):
         techniques: list[Any] = [plugin]
     else:
@@ -290,6 +305,7 @@ def _offered(name: str, plugin: object, also: Sequence[Technique[Any]], *, built
         sources = _called(manager, "convscope_model_sources")
         image_sets = _called(manager, "convscope_image_set_sources")
         architectures = _called(manager, "convscope_architectures")
+        observer = manager.hook if any(getattr(manager.hook, hook).get_hookimpls() for hook in _OBSERVING) else None
         techniques += [t for t in also if not any(t is other for other in techniques)]
     for technique in techniques:
         _check_technique(technique)
@@ -299,7 +315,8 @@ def _offered(name: str, plugin: object, also: Sequence[Technique[Any]], *, built
     ids = [technique.id for technique in techniques]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise PluginError(f"offers {', '.join(twice)} twice; give each technique an id of its own")
-    return Offer(UNNAMED, tuple(techniques), tuple(sources), tuple(image_sets), tuple(architectures))
+    offers = (tuple(techniques), tuple(sources), tuple(image_sets), tuple(architectures))
+    return Offer(UNNAMED, *offers, observer=observer)
 
 
 def _check_sources(models: Sequence[Any], image_sets: Sequence[Any]) -> None:

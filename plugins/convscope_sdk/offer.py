@@ -47,6 +47,7 @@ class PluginReport:
 class Offer:
     """What one plugin wants to contribute, and its report before clashes with others are known.
 
+    `observer` has the hooks of run observers, where the plugin has any.
     `given` is set where whoever started the host named the plugin, as a file or an object; others were found installed.
     """
 
@@ -56,6 +57,7 @@ class Offer:
     image_set_sources: tuple[ImageSetSource, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     given: bool = False
+    observer: Any = None
 
 
 UNNAMED = PluginReport("", "", "", ok=True)

@@ -13,6 +13,7 @@ from convscope_server.engine.options import Environment, WorkerOptions
 from convscope_server.images.content import ContentStore
 from convscope_server.images.set_store import ImageSetStore
 from convscope_server.images.sets import ImageSetService
+from convscope_server.observers.observers import Observers
 from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
@@ -27,6 +28,7 @@ class Stack:
     engine: Engine
     runs: RunService
     image_sets: ImageSetService
+    observers: Observers
     servicers: Servicers
     admission: Admission
 
@@ -44,7 +46,9 @@ class Stack:
         runs = RunService(store, content, engine, limits)
         image_sets = ImageSetService(uploaded, content, engine, folders=settings.image_sets_dir)
         servicers = Servicers.of(runs, store, image_sets, content, engine=engine, settings=settings)
-        return cls(engine, runs, image_sets, servicers, Admission(Gate(), door or Door()))
+        observers = Observers(settings.plugin_files)
+        runs.observe = observers.tell
+        return cls(engine, runs, image_sets, observers, servicers, Admission(Gate(), door or Door()))
 
     async def start(self) -> None:
         """Start the engine, take up earlier runs, and open the gate.
@@ -54,11 +58,13 @@ class Stack:
         """
         await self.runs.start()
         await self.image_sets.start()
+        self.observers.start(self.engine.catalog.plugins)
         self.admission.gate.open = True
 
     async def close(self) -> None:
         """Stop everything now."""
         await self.runs.close()
+        await self.observers.close()
         await self.image_sets.close()
 
 

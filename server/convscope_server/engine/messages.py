@@ -101,6 +101,7 @@ class PluginInfo(msgspec.Struct, frozen=True):
     techniques: tuple[str, ...] = ()
     import_seconds: float = 0.0
     denied: bool = False
+    observes: bool = False
 
 
 class ModelInfo(msgspec.Struct, frozen=True):

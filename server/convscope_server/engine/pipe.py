@@ -20,7 +20,7 @@ _REPORTS = msgspec.msgpack.Decoder(Report)
 HEADER_BYTES = _LENGTH.size
 
 
-def frame(message: Command | Report) -> bytes:
+def frame(message: msgspec.Struct) -> bytes:
     """The message as it goes over the socket."""
     body = _ENCODER.encode(message)
     return _LENGTH.pack(len(body)) + body

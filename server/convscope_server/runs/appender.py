@@ -44,6 +44,7 @@ class Appender:
         store: Where to keep events.
         content: Where to keep artifacts of more than `inline_bytes`.
         inline_bytes: Largest artifact that is kept inside its event.
+        on_stored: Called with entries once they are stored and published.
         on_end: Called once: the terminal event is stored, or the store has no place for this log any more.
     """
 
@@ -55,6 +56,7 @@ class Appender:
         *,
         inline_bytes: int,
         on_end: Callable[[], None],
+        on_stored: Callable[[Sequence[LoggedEvent]], None] = lambda _: None,
     ) -> None:
         self.ending = False
         self._log = log
@@ -62,6 +64,7 @@ class Appender:
         self._content = content
         self._inline_bytes = inline_bytes
         self._on_end = on_end
+        self._on_stored = on_stored
         self._waiting: list[Event] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -110,6 +113,7 @@ class Appender:
         entries = [LoggedEvent(self._log.run, first + i, now, event) for i, event in enumerate(kept)]
         if await self._store.append(self._log.run, entries):
             self._log.publish(entries)
+            self._on_stored(entries)
         else:
             _log.error("run %s: its log in the store has ended, is gone or was written by another", self._log.run)
             self._give_up()

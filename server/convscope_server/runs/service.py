@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
@@ -59,6 +59,7 @@ class RunService:
         self._content = content
         self._engine = engine
         self._limits = limits or RunLimits()
+        self.observe: Callable[[RunRecord, Sequence[LoggedEvent]], None] = lambda _record, _entries: None
         self._live: dict[str, LiveRun] = {}
         self._dispatcher = Dispatcher(engine, content, self._fail)
         self._serving: asyncio.Task[None] | None = None
@@ -256,6 +257,7 @@ class RunService:
             log = RunLog(run)
             log.publish(entries)
             self._dispatcher.push(self._come_alive(record, log))
+            self.observe(record, entries)
         return record
 
     def _refusal(self, waiting: int) -> RequestError | None:
@@ -283,6 +285,7 @@ class RunService:
             self._content,
             inline_bytes=self._limits.inline_bytes,
             on_end=partial(self._ended, record.id),
+            on_stored=lambda entries: self.observe(record, entries),
         )
         live = LiveRun(record.id, record.request, record.create_time, log, appender)
         self._live[record.id] = live

@@ -93,7 +93,11 @@ class Workshop:
             pid=pid,
             techniques=tuple(_technique_info(loaded) for loaded in self.techniques.values() if self._is_mine(loaded)),
             plugins=tuple(
-                PluginInfo(r.name, r.package, r.version, r.reason, tuple(r.techniques), r.import_seconds, r.denied)
+                PluginInfo(
+                    *(r.name, r.package, r.version, r.reason, tuple(r.techniques), r.import_seconds),
+                    denied=r.denied,
+                    observes=any(observer.plugin == r.name for observer in self._plugins.observers),
+                )
                 for r in self._plugins.reports
                 if self._is_mine(r) and not (self.options.only_plugin and r.denied)
             ),

@@ -1,0 +1,1 @@
+"""Plugins that observe runs, in a process of their own."""
