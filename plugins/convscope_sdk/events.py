@@ -63,7 +63,8 @@ class Heatmap:
     """A map over the input, drawn and kept raw.
 
     Becomes `images[name]` in a perceptual colour map with its legend and range, the raw values as
-    `tensors[name]`, and, unless switched off, `images["overlay"]` on the input.
+    `tensors[name]`, and, unless switched off, `images["overlay"]` on the input. Colours reach as far as the values;
+    where a few outliers would leave the rest dark, to the 99th percentile, and the legend says that there is more.
 
     Attributes:
         name: What it shows.

@@ -22,6 +22,9 @@ _BAR = 10
 _MARGIN = 5
 _FONT_SIZE = 12
 _FAINT = 1e-3  # chroma below which a colour is grey
+_INSIDE = 0.99  # of the values lie within a scale that others would swamp
+_SWAMPED = 2.0  # times that scale is where they begin to
+_SPOT = 50.0  # times that scale is no outlier but what the map is about
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -74,20 +77,28 @@ def map_of(values: Any) -> NDArray[np.float64]:
 def span_of(values: NDArray[np.float64], *, signed: bool) -> tuple[float, float]:
     """The values that the ends of the colour map stand for.
 
-    Signed: as far below zero as above. Else least to greatest; for a constant map, zero and the constant.
+    Signed: as far below zero as above. Else least to greatest; for a constant map, zero and the constant. Where a few
+    outliers would leave all others without colour, the end is the 99th percentile, and they share its colour.
     """
-    low, high = float(values.min()), float(values.max())
     if signed:
-        bound = max(abs(low), abs(high))
+        bound = _end(np.abs(values), 0.0)
         return (-bound, bound) if bound else (0.0, 0.0)
-    return (min(low, 0.0), max(high, 0.0)) if low == high else (low, high)
+    low, high = float(values.min()), float(values.max())
+    return (min(low, 0.0), max(high, 0.0)) if low == high else (low, _end(values, low))
+
+
+def _end(values: NDArray[np.float64], low: float) -> float:
+    """The greatest value, or the 99th percentile where the greatest is far above it but not out of all proportion."""
+    greatest, inside = float(values.max()), float(np.quantile(values, _INSIDE, method="higher"))
+    return inside if _SWAMPED < (greatest - low) / max(inside - low, np.finfo(float).tiny) < _SPOT else greatest
 
 
 def heatmap_picture(values: Any, *, signed: bool = False, size: tuple[int, int] | None = None) -> Image.Image:
     """The map in colours, and below it a legend with the values that the colours' ends stand for.
 
     Args:
-        values: (H, W), any range. A constant map is drawn on the scale from zero to its value.
+        values: (H, W), any range. A constant map is drawn on the scale from zero to its value. Outliers that would
+            swamp all others have the end's colour, and the legend says so.
         signed: Zero in the middle of a diverging colour map; else least to greatest on a sequential one.
         size: Of the map without its legend, (width, height). Where absent its own, but a map smaller than
             224 px is enlarged to at least that by a whole factor. Never smoothed.
@@ -100,7 +111,8 @@ def heatmap_picture(values: Any, *, signed: bool = False, size: tuple[int, int] 
     colors = Image.fromarray((DIVERGING if signed else SEQUENTIAL)(_scaled(array, span, signed=signed)))
     factor = math.ceil(_SMALLEST_MAP / max(colors.size))
     size = size or (colors.width * factor, colors.height * factor)
-    legend = _legend(max(size[0], _NARROWEST_LEGEND), span, signed=signed)
+    beyond = float((np.abs(array) if signed else array).max()) > span[1]
+    legend = _legend(max(size[0], _NARROWEST_LEGEND), span, signed=signed, beyond=beyond)
     sheet = Image.new("RGB", (legend.width, size[1] + legend.height), _PAPER)
     sheet.paste(colors.resize(size, Image.Resampling.NEAREST), ((sheet.width - size[0]) // 2, 0))
     sheet.paste(legend, (0, size[1]))
@@ -168,11 +180,11 @@ def _scaled(array: NDArray[np.float64], span: tuple[float, float], *, signed: bo
     low, high = span
     if low == high:  # all zero
         return np.full(array.shape, 0.5 if signed else 0.0)
-    return (array - low) / (high - low)
+    return ((array - low) / (high - low)).clip(0, 1)
 
 
-def _legend(width: int, span: tuple[float, float], *, signed: bool) -> Image.Image:
-    """A bar of all colours with numbers under it."""
+def _legend(width: int, span: tuple[float, float], *, signed: bool, beyond: bool) -> Image.Image:
+    """A bar of all colours with numbers under it; those at the ends are bounds where values lie `beyond`."""
     font = ImageFont.load_default(_FONT_SIZE)
     height = _MARGIN + _BAR + 2 + _FONT_SIZE + _MARGIN
     legend = Image.new("RGB", (width, height), _PAPER)
@@ -183,9 +195,11 @@ def _legend(width: int, span: tuple[float, float], *, signed: bool) -> Image.Ima
     if signed:
         draw.text((width // 2, top), "0", fill=_INK, font=font, anchor="ma")
     if span[0] != span[1] or not signed:
-        draw.text((_MARGIN, top), number(span[0]), fill=_INK, font=font, anchor="la")
+        least = f"< {number(span[0])}" if beyond and signed else number(span[0])
+        draw.text((_MARGIN, top), least, fill=_INK, font=font, anchor="la")
     if span[0] != span[1]:
-        draw.text((width - _MARGIN, top), number(span[1]), fill=_INK, font=font, anchor="ra")
+        greatest = f"> {number(span[1])}" if beyond else number(span[1])
+        draw.text((width - _MARGIN, top), greatest, fill=_INK, font=font, anchor="ra")
     return legend
 
 

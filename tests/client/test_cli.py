@@ -133,6 +133,8 @@ def test_an_error_is_one_message_and_an_exit_code(
         (("run", "saliency", "-p", "image=x.png"), "'image' is no parameter"),
         (("run", "saliency", "--seed", "-1"), "--seed"),
         (("run", "saliency", "--detach"), "--detach needs a server"),
+        (("run", "saliency", "--animation", "film.mp4"), "film.mp4 ends in none of .webp, .gif, .png"),
+        (("run", "saliency", "--detach", "--server", "x", "--animation", "f.gif"), "--detach does not wait"),
         (("run", "saliency", "--server", "x", "--plugin", "p.py"), "start the server with them"),
         (("fly",), "fly"),
     ],
@@ -171,6 +173,32 @@ def test_watching_saves_results_where_it_is_told(server: FakeServer, tmp_path: P
     run = server.client().visualize("saliency", detach=True)
     assert call("watch", run.id, "--out", "w").exit_code == 0
     assert (tmp_path / "w" / "saliency.png").is_file()
+
+
+def test_a_run_can_be_saved_as_an_animation(server: FakeServer, tmp_path: Path) -> None:
+    server.add_technique("dream", [preview(Image.new("RGB", (16, 8), "blue")), image("dream", RED), done()])
+    said = call("run", "dream", "--animation", "films/dream.webp")
+    assert said.exit_code == 0, said.output
+    assert str(Path("films/dream.webp")) in said.stdout
+    assert _frames(tmp_path / "films" / "dream.webp") == 2
+    assert server.sent("Visualize")[0].previews.HasField("min_interval")
+    run = server.client().visualize("dream", detach=True)
+    assert call("watch", run.id, "--animation", "again.gif").exit_code == 0
+    assert _frames(tmp_path / "again.gif") == 2
+
+
+def _frames(file: Path) -> int:
+    with Image.open(file) as film:
+        return int(film.n_frames)  # type: ignore[attr-defined]
+
+
+def test_a_run_without_previews_has_no_animation_but_its_results(server: FakeServer, tmp_path: Path) -> None:
+    server.add_technique("still", [image("still", RED), done()])
+    said = call("run", "still", "--out", "o", "--animation", "still.gif")
+    assert said.exit_code == exits.REFUSED
+    assert "no previews to animate" in said.stderr
+    assert (tmp_path / "o" / "still.png").is_file()
+    assert not (tmp_path / "still.gif").exists()
 
 
 @pytest.mark.parametrize("listing", ["techniques", "models", "plugins", "runs"])

@@ -137,6 +137,46 @@ def test_a_constant_map_is_drawn_in_one_colour_on_a_scale_from_zero(value: float
     assert (drawn == colormap(np.array(at))).all()
 
 
+def with_outliers(factor: float, count: int = 20) -> np.ndarray[Any, Any]:
+    values = np.random.default_rng(0).random((80, 90))
+    values.ravel()[:count] = factor
+    return values
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_few_outliers_do_not_leave_the_rest_without_colour(cat: PILImage.Image, sign: int) -> None:
+    values, signed = sign * with_outliers(8.0), sign < 0
+    low, high = render(Heatmap("m", values, signed=signed))[0].value_range or (0, 0)
+    assert 0.98 < high < 1
+    assert low == -high if signed else 0 <= low < 0.01
+    drawn = np.asarray(heatmap_picture(values, signed=signed))[:240:3, :270:3]
+    scaled = ((values - low) / (high - low)).clip(0, 1)
+    assert (drawn == (DIVERGING if signed else SEQUENTIAL)(scaled)).all()
+    over = [overlay_picture(cat.resize((90, 80)), v, signed=signed) for v in (values, values.clip(low, high))]
+    assert over[0] == over[1]
+
+
+def test_the_legend_says_where_values_lie_beyond_it() -> None:
+    cut, whole = with_outliers(8.0), with_outliers(1.0)
+    whole = whole.clip(whole.min(), heatmap_limits(cut)[1])
+    assert heatmap_limits(whole) == heatmap_limits(cut)
+    legends = [np.asarray(heatmap_picture(values))[240:] for values in (cut, whole)]
+    assert (legends[0] != legends[1]).any()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [with_outliers(1.9), with_outliers(8.0, 200), with_outliers(1e4), np.eye(1, 49, 3).reshape(7, 7)],
+    ids=["near", "many", "a spot", "few values"],
+)
+def test_what_is_no_handful_of_outliers_is_drawn_whole(values: np.ndarray[Any, Any]) -> None:
+    assert heatmap_limits(values) == (values.min(), values.max())
+
+
+def heatmap_limits(values: np.ndarray[Any, Any]) -> tuple[float, float]:
+    return render(Heatmap("m", values))[0].value_range or (0, 0)
+
+
 def test_a_narrow_map_still_has_a_legend_that_can_be_read() -> None:
     assert heatmap_picture(np.random.default_rng(0).random((224, 4))).width >= 100
 

@@ -11,11 +11,11 @@ from convscope.errors import InvalidArgument
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_FRAMES", "write_animation"]
+__all__ = ["FORMATS", "MAX_FRAMES", "write_animation"]
 
 MAX_FRAMES = 240
 _HOLD_MS = 1000
-_FORMATS: dict[str, dict[str, Any]] = {
+FORMATS: dict[str, dict[str, Any]] = {
     ".webp": {"format": "WEBP", "quality": 80, "method": 2},
     ".gif": {"format": "GIF", "optimize": False},
     ".png": {"format": "PNG"},
@@ -44,9 +44,9 @@ def write_animation(
     Raises:
         InvalidArgument: the format is none of these, or `fps` is out of range.
     """
-    options = _FORMATS.get(path.suffix.lower())
+    options = FORMATS.get(path.suffix.lower())
     if options is None:
-        raise InvalidArgument(f"cannot animate as {path.suffix or path.name!r}; choose {', '.join(_FORMATS)}")
+        raise InvalidArgument(f"cannot animate as {path.suffix or path.name!r}; choose {', '.join(FORMATS)}")
     if not 0.1 <= fps <= 50:  # noqa: PLR2004 - what viewers honour
         raise InvalidArgument(f"fps is 0.1 to 50, not {fps!r}")
     size = _fit(last.size, max_edge)

@@ -184,7 +184,9 @@ class Result:
             InvalidArgument: the format is none of these.
         """
         if not self.previews:
-            raise FailedPrecondition(f"run {self.run_id} has no previews to animate; ask for it with previews=True")
+            raise FailedPrecondition(
+                f"run {self.run_id} has no previews to animate: none are made, or none were asked for"
+            )
         last = self.images[final] if final is not None else self.image
         frames = [frame.image for frame in self.previews]
         return write_animation(Path(path), frames, last, fps=fps, max_edge=max_edge, max_frames=max_frames)

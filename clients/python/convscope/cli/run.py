@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from convscope._animation import FORMATS
 from convscope.cli import exits, schema
 from convscope.cli.board import Board, show
 from convscope.cli.options import ImageSets, Json, Models, Plugins, Server, opened, pairs, reached
@@ -32,6 +33,23 @@ Out = Annotated[
 ]
 
 
+def _animated(file: Path | None) -> Path | None:
+    if file is not None and file.suffix.lower() not in FORMATS:
+        raise typer.BadParameter(f"{file} ends in none of {', '.join(FORMATS)}")
+    return file
+
+
+Animation = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write the previews as an animation: .webp, .gif or .png.",
+        show_default=False,
+        callback=_animated,
+    ),
+]
+
+
 def run(
     technique: Annotated[str, typer.Argument(metavar="TECHNIQUE", show_default=False)],
     *,
@@ -46,6 +64,7 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every random number.")] = 0,
     out: Out = None,
+    animation: Animation = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id, and let it go on alone.")] = False,
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="To find the run by.", show_default=False)
@@ -65,6 +84,8 @@ def run(
 
     What it makes is saved. With no server configured, everything happens inside this process.
     """
+    if detach and animation is not None:
+        raise typer.BadParameter("--detach does not wait for an animation: give --animation to `convscope watch`")
     if detach and server is None:
         raise typer.BadParameter("--detach needs a server that goes on without this process: give --server")
     with opened(server, plugins=plugin, models=models, image_sets=image_sets) as client:
@@ -79,13 +100,14 @@ def run(
             labels=pairs(label, "--label"),
             deadline=deadline,
             max_restarts=max_restarts,
+            previews=None if animation is None else {"min_interval": 0.0},
             **_as_params(params),
         )
         if detach:
             write_json({"run": started.id}) if json else typer.echo(started.id)
             return
         result = _follow_or_cancel(client, started, Board(technique, preview=preview))
-        _finish(result, out or Path(f"{technique}-{started.id[:8]}"), preview=preview, json=json)
+        _finish(result, out or Path(f"{technique}-{started.id[:8]}"), animation, preview=preview, json=json)
 
 
 def watch(
@@ -95,6 +117,7 @@ def watch(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go.", show_default="nowhere")
     ] = None,
+    animation: Animation = None,
     preview: Preview = None,
     server: Server = None,
     json: Json = False,
@@ -108,7 +131,7 @@ def watch(
         except KeyboardInterrupt as error:
             exits.complain(f"no longer watching; go on with: convscope watch {run} --after {watched.sequence}")
             raise typer.Exit(exits.INTERRUPTED) from error
-        _finish(result, out, preview=preview, json=json)
+        _finish(result, out, animation, preview=preview, json=json)
 
 
 def _as_params(params: dict[str, Any]) -> dict[str, Any]:
@@ -140,8 +163,10 @@ def _cancelled(client: Client, run_id: str) -> str:
     return f"cancelled run {run_id}"
 
 
-def _finish(result: Result, out: Path | None, *, preview: bool | None, json: bool) -> None:
+def _finish(result: Result, out: Path | None, animation: Path | None, *, preview: bool | None, json: bool) -> None:
     paths = [] if out is None else result.save(out)
+    if animation is not None:
+        paths.append(result.animation(animation))
     if json:
         write_json({"run": result.run_id, "report": result.report, "files": paths})
         return
