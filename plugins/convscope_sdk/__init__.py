@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from convscope_sdk.encoding import ArtifactEncoder
 from convscope_sdk.errors import (
     DiskFull,
     FieldViolation,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
+    "ArtifactEncoder",
     "Checkpoint",
     "DiskFull",
     "Event",

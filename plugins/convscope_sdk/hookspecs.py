@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from convscope_sdk.encoding import ArtifactEncoder
     from convscope_sdk.models import Architecture
     from convscope_sdk.observed import ObservedEvent, ObservedRun
     from convscope_sdk.technique import Technique
@@ -49,6 +50,11 @@ def convscope_image_set_sources() -> Iterable[Any]:  # type: ignore[empty-body] 
 @hookspec
 def convscope_architectures() -> Iterable[Architecture]:  # type: ignore[empty-body]  # a specification has no body
     """Architectures to offer, which a model.toml names "convscope:ID"."""
+
+
+@hookspec
+def convscope_artifact_encoders() -> Iterable[ArtifactEncoder]:  # type: ignore[empty-body]  # a specification has no body
+    """Formats to offer, in which a run's results can be asked for."""
 
 
 @hookspec

@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
-import json
 import logging
 import os
 import re
@@ -24,28 +23,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-import pluggy
-
-from convscope_sdk import hookspecs
 from convscope_sdk.choice import PluginChoice
 from convscope_sdk.contract import DEPRECATIONS, Deprecation, warnings_of
-from convscope_sdk.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from convscope_sdk.encoding import ArtifactEncoder
+from convscope_sdk.hookspecs import ENTRY_POINT_GROUP
 from convscope_sdk.image_sets.spec import ImageSetSource
 from convscope_sdk.models import Architecture, ModelSource
-from convscope_sdk.offer import BUILTIN_PACKAGE, UNNAMED, Offer, PluginReport, clash, is_replaced, owner_of
-from convscope_sdk.params import Params
-from convscope_sdk.technique import ID, NEEDS, Technique
+from convscope_sdk.offer import BUILTIN_PACKAGE, Offer, PluginError, PluginReport, clash, is_replaced, owner_of
+from convscope_sdk.offered import LONGEST_REASON, offered
+from convscope_sdk.technique import Technique
 
-__all__ = ["BUILTIN_PACKAGE", "Loaded", "Loader", "Observer", "PluginError", "PluginReport", "Plugins"]
+__all__ = ["BUILTIN_PACKAGE", "Loaded", "LoadedEncoder", "Loader", "Observer", "PluginError", "PluginReport", "Plugins"]
 
 _VERSIONED_GROUP = re.compile(r"convscope\.(v\d+)")
-_LONGEST_REASON = 1000
-_OBSERVING = ("convscope_run_started", "convscope_run_event", "convscope_run_finished")
 _log = logging.getLogger("convscope.plugins")
-
-
-class PluginError(Exception):
-    """A plugin cannot be used; the text says which, why, and what its author should change."""
 
 
 class EntryPointLike(Protocol):
@@ -83,14 +74,24 @@ class Observer:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedEncoder:
+    """An encoder that can be asked for, and the distribution and version that brought it."""
+
+    encoder: ArtifactEncoder
+    package: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plugins:
-    """All that was loaded: techniques and architectures by id, sources in order, and a report for each plugin."""
+    """All that was loaded: by id or media type, sources in order, and a report for each plugin."""
 
     techniques: dict[str, Loaded] = field(default_factory=dict)
     architectures: dict[str, Architecture] = field(default_factory=dict)
     sources: list[ModelSource] = field(default_factory=list)
     image_set_sources: list[ImageSetSource] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=list)
+    encoders: dict[str, LoadedEncoder] = field(default_factory=dict)
     reports: list[PluginReport] = field(default_factory=list)
 
 
@@ -190,6 +191,8 @@ class Loader:
                 found.observers.append(Observer(offer.observer, report.name, report.package, report.version))
             for architecture in offer.architectures:
                 self._add_architecture(found, architecture, report)
+            for encoder in offer.encoders:
+                self._add_encoder(found, LoadedEncoder(encoder, report.package, report.version), report)
             found.reports.append(replace(report, techniques=tuple(t.id for t in won)))
         return found
 
@@ -197,6 +200,10 @@ class Loader:
         """Built-in ids have no dot and others must have one, so nobody can take a built-in's."""
         if found.architectures.setdefault(architecture.id, architecture) is not architecture:
             _log.warning("plugin %r: architecture %r is another plugin's; rename it", report.name, architecture.id)
+
+    def _add_encoder(self, found: Plugins, loaded: LoadedEncoder, report: PluginReport) -> None:
+        if found.encoders.setdefault(loaded.encoder.media_type, loaded) is not loaded:
+            _log.warning("plugin %r: another plugin encodes %s", report.name, loaded.encoder.media_type)
 
     def _load(
         self,
@@ -213,7 +220,7 @@ class Loader:
         try:
             plugin = get()
             seconds = time.perf_counter() - started
-            offer = _offered(name, plugin, also(plugin), builtin=package == BUILTIN_PACKAGE)
+            offer = offered(name, plugin, also(plugin), builtin=package == BUILTIN_PACKAGE)
         # The plugin's bug: whatever its module, hooks or parameters raise; some modules even exit.
         except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
             self._fail(name, package, version, error, seconds or time.perf_counter() - started)
@@ -291,100 +298,10 @@ def _defined_in(module: object) -> list[Technique[Any]]:
     return [t for t in vars(module).values() if isinstance(t, Technique) and own(t.function) is module]
 
 
-def _offered(name: str, plugin: object, also: Sequence[Technique[Any]], *, builtin: bool) -> Offer:
-    """Everything that the plugin offers, checked; its report is still to come."""
-    sources: list[Any] = []
-    image_sets: list[Any] = []
-    architectures: list[Any] = []
-    observer = None
-    if isinstance(plugin, Technique):
-        techniques: list[Any] = [plugin]
-    else:
-        manager = _managed(name, plugin, optional=bool(also))
-        techniques = _called(manager, "convscope_techniques")
-        sources = _called(manager, "convscope_model_sources")
-        image_sets = _called(manager, "convscope_image_set_sources")
-        architectures = _called(manager, "convscope_architectures")
-        observer = manager.hook if any(getattr(manager.hook, hook).get_hookimpls() for hook in _OBSERVING) else None
-        techniques += [t for t in also if not any(t is other for other in techniques)]
-    for technique in techniques:
-        _check_technique(technique)
-    _check_sources(sources, image_sets)
-    for architecture in architectures:
-        _check_architecture(architecture, builtin=builtin)
-    ids = [technique.id for technique in techniques]
-    if twice := sorted({i for i in ids if ids.count(i) > 1}):
-        raise PluginError(f"offers {', '.join(twice)} twice; give each technique an id of its own")
-    offers = (tuple(techniques), tuple(sources), tuple(image_sets), tuple(architectures))
-    return Offer(UNNAMED, *offers, observer=observer)
-
-
-def _check_sources(models: Sequence[Any], image_sets: Sequence[Any]) -> None:
-    for hook, kind, sources in (
-        ("convscope_model_sources", ModelSource, models),
-        ("convscope_image_set_sources", ImageSetSource, image_sets),
-    ):
-        for source in sources:
-            if not isinstance(source, kind):
-                raise PluginError(f"hook {hook} gave {source!r}, without name, entries() and spec()")
-
-
-def _managed(name: str, plugin: object, *, optional: bool) -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(plugin, name=name)
-    manager.check_pending()  # refuses hooks that nobody calls: most are misspelt
-    if not manager.get_hookcallers(plugin) and not optional:
-        raise PluginError(
-            f"offers nothing: {plugin!r} is no Technique and has no function marked with @hookimpl, "
-            f"such as convscope_techniques"
-        )
-    return manager
-
-
-def _called(manager: pluggy.PluginManager, hook: str) -> list[Any]:
-    caller: pluggy.HookCaller = getattr(manager.hook, hook)
-    try:
-        found = [list(offered) for offered in caller()]
-    except Exception as error:  # the plugin's bug: its hook raises, or gives nothing that can be walked through
-        message = f"hook {hook} should give a list; {type(error).__name__}: {error}"
-        raise PluginError(message[:_LONGEST_REASON]) from error
-    if len(found) < sum(not (impl.wrapper or impl.hookwrapper) for impl in caller.get_hookimpls()):
-        raise PluginError(f"hook {hook} gave None; it should return a list")
-    return [item for items in found for item in items]
-
-
-def _check_technique(technique: Any) -> None:
-    """Again what `@technique` checks: nobody is obliged to make his with it."""
-    if not isinstance(technique, Technique):
-        raise PluginError(f"hook convscope_techniques gave {technique!r}, which is no Technique; use @technique")
-    identifier = technique.id
-    if not ID.fullmatch(str(identifier)):
-        raise PluginError(f"a technique id is lower-case words, optionally vendor.name, not {identifier!r}")
-    if unknown := sorted(set(technique.needs) - NEEDS.keys()):
-        raise PluginError(f"technique {identifier!r} has unknown needs {unknown}; there are {', '.join(NEEDS)}")
-    if not inspect.isgeneratorfunction(technique.function):
-        raise PluginError(f"technique {identifier!r}: its function is no generator function")
-    params: Any = technique.params
-    if not (isinstance(params, type) and issubclass(params, Params)):
-        raise PluginError(f"technique {identifier!r}: {params!r} is no subclass of Params")
-    try:
-        json.dumps(technique.params.json_schema())
-    except Exception as error:  # the plugin's bug: a field's type or default that has no JSON form
-        raise PluginError(f"technique {identifier!r}: its parameters give no JSON Schema: {error}") from error
-
-
-def _check_architecture(architecture: Any, *, builtin: bool) -> None:
-    if not isinstance(architecture, Architecture):
-        raise PluginError(f"hook convscope_architectures gave {architecture!r}, which is no Architecture")
-    if not ID.fullmatch(architecture.id) or ("." not in architecture.id) != builtin:
-        raise PluginError(f"an architecture's id is lower-case words, vendor.name, not {architecture.id!r}")
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return str(error)
     if isinstance(error, SystemExit):
         return f"it ended the process (sys.exit({error.code!r})) while it was loaded; remove that call"
     advice = "; install what it needs beside the server" if isinstance(error, ImportError) else ""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON] + advice
+    return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON] + advice

@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from convscope_sdk.encoding import ArtifactEncoder
 from convscope_sdk.image_sets.spec import ImageSetSource
 from convscope_sdk.models import Architecture, ModelSource
 from convscope_sdk.technique import Technique
 
-__all__ = ["BUILTIN_PACKAGE", "UNNAMED", "Offer", "PluginReport", "clash", "is_replaced", "owner_of"]
+__all__ = ["BUILTIN_PACKAGE", "UNNAMED", "Offer", "PluginError", "PluginReport", "clash", "is_replaced", "owner_of"]
 
 BUILTIN_PACKAGE = "convscope"
 """The distribution whose technique ids nobody else can take."""
+
+
+class PluginError(Exception):
+    """A plugin cannot be used; the text says which, why, and what its author should change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Offer:
     architectures: tuple[Architecture, ...] = ()
     given: bool = False
     observer: Any = None
+    encoders: tuple[ArtifactEncoder, ...] = ()
 
 
 UNNAMED = PluginReport("", "", "", ok=True)

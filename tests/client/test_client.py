@@ -107,11 +107,13 @@ def test_a_request_carries_every_option() -> None:
         deadline=2.5,
         previews={"min_interval": 0.25, "max_edge": 64, "format": "webp"},
         max_restarts=2,
+        media_types=["image/webp"],
         target="285-281",
         steps=5,
     )
     request = server.sent("Visualize")[0]
     assert (request.model, request.seed, request.max_restarts, dict(request.labels)) == ("tiny", 2**63, 2, {"a": "b"})
+    assert list(request.media_types) == ["image/webp"]
     assert (request.deadline.seconds, request.deadline.nanos) == (2, 500_000_000)
     assert (request.previews.max_edge, request.previews.min_interval.nanos) == (64, 250_000_000)
     assert from_struct(request.params) == {"target": "285-281", "steps": 5}

@@ -12,6 +12,7 @@ import convscope
 from convscope._record import Frames
 from convscope.events import Artifact, Frame
 from convscope.testing import FakeServer, image, preview, progress, succeeded, table, tensor, text
+from convscope.v1 import artifact_pb2
 
 RED, BLUE = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (40, 20), "blue")
 
@@ -42,6 +43,18 @@ def test_saving_writes_every_result_and_the_report(tmp_path: Path) -> None:
     assert report["provenance"] == {"seed": 7}
     assert report["predictions"] == [{"index": 1, "label": "cat", "probability": 0.5}]
     assert report["files"]["saliency.png"]["caption"] == "where"
+
+
+def test_formats_that_are_not_read_here_are_kept_and_saved_as_they_came(tmp_path: Path) -> None:
+    drawing, exotic = text("drawing", "<svg/>"), text("depth", "not an EXR")
+    for event, media_type in ((drawing, "image/svg+xml"), (exotic, "image/x-e../xr")):
+        event.result.kind = artifact_pb2.ARTIFACT_KIND_IMAGE
+        event.result.media_type = media_type
+    result = result_of(drawing, exotic, image("map", BLUE))
+    assert set(result.images) == {"map"}
+    assert result.image.getpixel((0, 0)) == (0, 0, 255)
+    names = [path.name for path in result.save(tmp_path)]
+    assert names == ["drawing.svg", "depth.xr", "map.png", "report.json"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", ".hidden", "a/b", "", "C:\\x", "report"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from convscope_sdk.encoding import ArtifactEncoder
 from convscope_sdk.errors import UnknownName
 from convscope_sdk.image_sets.catalog import ImageSets
-from convscope_sdk.loader import Loaded
+from convscope_sdk.loader import Loaded, LoadedEncoder
 from convscope_sdk.models import Architecture, ModelSpec
 from convscope_sdk.network import Network
 from convscope_server.engine.messages import Events, LoadedModel, Report, RunSpec, Start
@@ -77,6 +79,7 @@ class Bench:
         package: str = "test-plugin",
         shared: bool = False,
         models_dir: Path | None = None,
+        encoders: Sequence[ArtifactEncoder] = (),
         **options: Any,
     ) -> None:
         self.cache = TinyCache()
@@ -85,6 +88,7 @@ class Bench:
             device=torch.device("cpu"),
             options=WorkerOptions(**options),
             techniques={t.id: Loaded(t, package, "1.0", "test") for t in techniques},
+            encoders={e.media_type: LoadedEncoder(e, "acme-formats", "2.3") for e in encoders},
             cache=self.cache,
             image_sets_of=lambda _spec: ImageSets(),
             shelf=Shelf(models_dir, architectures={"tiny": Architecture("tiny", tiny_module)}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ class Submission:
         deadline: float | None,
         previews: _wire.PreviewOptions | bool | None,
         max_restarts: int,
+        media_types: Sequence[str],
     ) -> Submission:
         """Pack the pictures and choose a request id, so that sending twice never runs twice.
 
@@ -64,5 +65,6 @@ class Submission:
             detach=detach,
             labels=labels or {},
             max_restarts=max_restarts,
+            media_types=media_types,
         )
         return cls(request, parcel.uploads)

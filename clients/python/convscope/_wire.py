@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
@@ -214,6 +214,7 @@ def visualize_request(
     detach: bool,
     labels: Mapping[str, str],
     max_restarts: int,
+    media_types: Sequence[str],
 ) -> VisualizeRequest:
     """The request for one run."""
     try:
@@ -230,6 +231,7 @@ def visualize_request(
             on_disconnect=run_pb2.ON_DISCONNECT_DETACH if detach else run_pb2.ON_DISCONNECT_CANCEL,
             labels=labels,
             max_restarts=max_restarts,
+            media_types=media_types,
         )
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidArgument):

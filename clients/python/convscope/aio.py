@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -104,6 +104,7 @@ class AsyncClient:
         deadline: float | None = None,
         previews: PreviewOptions | bool | None = None,
         max_restarts: int = 0,
+        media_types: Sequence[str] = (),
         **params: Any,
     ) -> AsyncRun:
         """A run of a technique on a model; returns as soon as the server has accepted it.
@@ -123,6 +124,7 @@ class AsyncClient:
             deadline=deadline,
             previews=previews,
             max_restarts=max_restarts,
+            media_types=media_types,
         )
         await deliver(self._transport, submission.uploads)
         if detach:

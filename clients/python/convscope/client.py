@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -108,6 +108,7 @@ class Client:
         deadline: float | None = None,
         previews: PreviewOptions | bool | None = None,
         max_restarts: int = 0,
+        media_types: Sequence[str] = (),
         **params: Any,
     ) -> Run:
         """A run of a technique on a model; returns as soon as the server has accepted it.
@@ -125,6 +126,7 @@ class Client:
             deadline: Seconds from acceptance to the end.
             previews: False for none, or a dict of `min_interval` (s), `max_edge` (px), `format`.
             max_restarts: How often it may start again when its worker is lost.
+            media_types: What results are written as ("image/webp"), by plugins' artifact encoders; one for each kind.
             **params: Parameters of the technique.
 
         Raises:
@@ -145,6 +147,7 @@ class Client:
             deadline=deadline,
             previews=previews,
             max_restarts=max_restarts,
+            media_types=media_types,
         )
         deliver(self._transport, submission.uploads)
         if detach:

@@ -27,6 +27,8 @@ __all__ = [
     "RunState",
     "decode_array",
     "decode_image",
+    "decode_table",
+    "is_readable",
 ]
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -162,6 +164,19 @@ class RunEvent:
     def ends_run(self) -> bool:
         """Whether it is the last event of its run."""
         return self.kind in {"succeeded", "failed", "cancelled"}
+
+
+def is_readable(artifact: Artifact) -> bool:
+    """Whether its format is read here: the host's own, and what else Pillow opens."""
+    if artifact.kind == "image":
+        from PIL import Image
+
+        Image.init()
+        opened = {name for name, media_type in Image.MIME.items() if media_type == artifact.media_type}
+        return not opened.isdisjoint(Image.OPEN)
+    if artifact.kind == "text":
+        return artifact.media_type.startswith("text/")
+    return artifact.media_type == ("application/x-npy" if artifact.kind == "tensor" else "application/json")
 
 
 def decode_image(content: bytes) -> Image.Image:

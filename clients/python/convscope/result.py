@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import os
 import re
 import webbrowser
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from convscope._animation import MAX_FRAMES, write_animation
 from convscope.errors import FailedPrecondition, NotFound
-from convscope.events import Artifact, ArtifactKind, Frame, Report, decode_array, decode_image, decode_table
+from convscope.events import (
+    Artifact,
+    ArtifactKind,
+    Frame,
+    Report,
+    decode_array,
+    decode_image,
+    decode_table,
+    is_readable,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +34,7 @@ __all__ = ["Result"]
 
 _SUFFIXES: dict[ArtifactKind, str] = {"image": ".png", "tensor": ".npy", "table": ".json", "text": ".txt"}
 _PAGE = "text/html"
+_PLAIN = {"image/png", "application/x-npy", "application/json", "text/plain"}
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -57,23 +68,27 @@ class Result:
 
     @cached_property
     def images(self) -> dict[str, Image.Image]:
-        """Pictures by name: what they show. `images["input"]` is what the network saw, pixel for pixel."""
-        return {artifact.name: decode_image(self.content(artifact)) for artifact in self._all("image")}
+        """Pictures by name: what they show. `images["input"]` is what the network saw, pixel for pixel.
+
+        What was asked for in a format that Pillow does not read is in `artifacts` alone, and saved as it came; so it is
+        with arrays other than .npy, and so on.
+        """
+        return {artifact.name: decode_image(self.content(artifact)) for artifact in self._read("image")}
 
     @cached_property
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
         """Arrays by name, exact; maps are in input coordinates."""
-        return {artifact.name: decode_array(self.content(artifact)) for artifact in self._all("tensor")}
+        return {artifact.name: decode_array(self.content(artifact)) for artifact in self._read("tensor")}
 
     @cached_property
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Tables by name: a list of rows."""
-        return {artifact.name: decode_table(self.content(artifact)) for artifact in self._all("table")}
+        return {artifact.name: decode_table(self.content(artifact)) for artifact in self._read("table")}
 
     @cached_property
     def texts(self) -> dict[str, str]:
         """Texts by name."""
-        return {artifact.name: self.content(artifact).decode() for artifact in self._all("text")}
+        return {artifact.name: self.content(artifact).decode() for artifact in self._read("text")}
 
     @property
     def image(self) -> Image.Image:
@@ -82,7 +97,7 @@ class Result:
         Raises:
             NotFound: the run made no picture.
         """
-        names = [artifact.name for artifact in self._all("image")]
+        names = [artifact.name for artifact in self._read("image")]
         shown = [name for name in names if name != "input"]
         if not shown:
             raise NotFound(f"run {self.run_id} made no picture; look at .tensors, .tables and .texts")
@@ -103,8 +118,8 @@ class Result:
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Write everything: pictures as PNG, arrays as .npy, tables and the report as JSON, texts as .txt.
 
-        Texts that are pages are .html. The directory is made where it is missing. The report is `report.json`, with the
-        captions of the pictures.
+        Texts that are pages are .html; what was asked for in another format keeps it. The directory is made where it is
+        missing. The report is `report.json`, with the captions of the pictures.
 
         Returns:
             The paths written, the report last.
@@ -194,6 +209,10 @@ class Result:
     def _all(self, kind: ArtifactKind) -> list[Artifact]:
         return [artifact for artifact in self.artifacts if artifact.kind == kind]
 
+    def _read(self, kind: ArtifactKind) -> list[Artifact]:
+        """Those in a format that is read here."""
+        return [artifact for artifact in self._all(kind) if is_readable(artifact)]
+
     def _describe(self, paths: dict[Path, Artifact]) -> dict[str, Any]:
         facts = ("kind", "name", "caption", "digest", "value_range")
         files = {path.name: {fact: getattr(made, fact) for fact in facts} for path, made in paths.items()}
@@ -207,10 +226,18 @@ class Result:
 def _free_path(folder: Path, artifact: Artifact, taken: set[Path]) -> Path:
     # Names come from plugins: no path may leave the folder.
     stem = _UNSAFE.sub("_", artifact.name).strip("._") or artifact.kind
-    suffix = ".html" if artifact.media_type == _PAGE else _SUFFIXES[artifact.kind]
+    suffix = _suffix(artifact)
     path = folder / (stem + suffix)
     number = 2
     while path in taken:
         path = folder / f"{stem}-{number}{suffix}"
         number += 1
     return path
+
+
+def _suffix(artifact: Artifact) -> str:
+    """That of the media type: the usual one, else its last word ("image/x-exr": .exr)."""
+    if artifact.media_type in _PLAIN:
+        return _SUFFIXES[artifact.kind]
+    subtype = artifact.media_type.rpartition("/")[2].removeprefix("x-")
+    return mimetypes.guess_extension(artifact.media_type) or f".{_UNSAFE.sub('_', subtype)}"

@@ -34,6 +34,7 @@ MAX_NAME = 256
 MAX_LABELS, MAX_LABEL = 32, 128
 MAX_EXTRA_IMAGES, MAX_ROLE = 16, 64
 MAX_RESTARTS = 10
+MAX_MEDIA_TYPES = 8
 MAX_PREVIEW_INTERVAL = 3600.0
 MIN_PREVIEW_EDGE, MAX_PREVIEW_EDGE = 16, 2048
 MAX_PAGE, DEFAULT_PAGE = 1000, 50
@@ -63,6 +64,8 @@ def check_form(request: run_pb2.VisualizeRequest, violations: Violations) -> Non
     )
     _check_enum(request.on_disconnect, run_pb2.OnDisconnect.values(), "on_disconnect", violations)
     check_labels(request.labels, violations)
+    count = len(request.media_types)
+    violations.check(count <= MAX_MEDIA_TYPES, "media_types", f"given {count}; allowed: {MAX_MEDIA_TYPES}")
     violations.check(
         request.max_restarts <= MAX_RESTARTS,
         "max_restarts",

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 
 from convscope.v1 import artifact_pb2, run_pb2
+from convscope_sdk.encoding import HOST_MEDIA_TYPES
 from convscope_sdk.errors import InvalidImage, near_names
 from convscope_sdk.images import check_header
 from convscope_server.access.principal import acting
@@ -61,6 +62,7 @@ class Validator:
         await known_model(request.model, self.engine)
         check_params(params_of(request.params), json.loads(technique.params_schema), violations)
         _check_roles(request, technique, violations)
+        _check_media_types(request, self.engine.catalog, violations)
         pictures = await self._read(request, violations)
         violations.refuse_any()
         image_sets = await self.image_sets.manifests(_image_sets(request, technique), scope=acting().scope)
@@ -146,6 +148,20 @@ def _check_roles(request: run_pb2.VisualizeRequest, technique: TechniqueInfo, vi
         )
 
 
+def _check_media_types(request: run_pb2.VisualizeRequest, catalog: Catalog, violations: Violations) -> None:
+    """Every media type is one that somebody writes, and no two are of one kind."""
+    kinds = {**HOST_MEDIA_TYPES, **{name: info.kind for name, info in catalog.encoders.items()}}
+    asked: dict[str, str] = {}
+    for index, media_type in enumerate(request.media_types):
+        path = f"media_types[{index}]"
+        if kind := kinds.get(media_type):
+            fine = asked.setdefault(kind, media_type) == media_type
+            violations.check(fine, path, f"given {media_type} beside {asked[kind]}; allowed: one for each kind")
+        else:
+            there = ", ".join(kinds)
+            violations.add(path, f"nobody here writes {media_type[:80]!r} (allowed: {there})", "MEDIA_TYPE_UNKNOWN")
+
+
 def _image_sets(request: run_pb2.VisualizeRequest, technique: TechniqueInfo) -> list[str]:
     """The names of the image sets that are looked at: what is asked for, or the default."""
     if "image_set" not in technique.needs:
@@ -174,4 +190,5 @@ def _stored(
         max_restarts=request.max_restarts,
         owner=acting().name,
         image_sets=image_sets,
+        media_types=tuple(dict.fromkeys(request.media_types)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convscope_server.runs.events import Error
 
-__all__ = ["Author", "crashed", "overgrown", "stalled"]
+__all__ = ["Author", "EncoderAuthor", "crashed", "overgrown", "stalled"]
 
 
 class Author:
@@ -24,6 +24,20 @@ class Author:
     def metadata(self) -> dict[str, str]:
         """The same, for programs."""
         return {"technique": self.technique, "package": self.package, "version": self.version}
+
+
+class EncoderAuthor(Author):
+    """Whose artifact encoder it is: its media type in place of a technique."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"the encoder of {self.technique} ({self.package} {self.version})".replace(" )", ")").replace(" ()", "")
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The same, for programs."""
+        return {"media_type": self.technique, "package": self.package, "version": self.version}
 
 
 def stalled(author: Author, seconds: float, reference: str) -> Error:

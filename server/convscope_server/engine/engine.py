@@ -9,6 +9,7 @@ import msgspec
 
 from convscope_server.engine.messages import (
     DeviceStatus,
+    EncoderInfo,
     ImageSetDetail,
     ImageSetInfo,
     LoadedModel,
@@ -33,6 +34,7 @@ class Catalog(msgspec.Struct, frozen=True):
     models: dict[str, ModelInfo] = {}
     image_sets: dict[str, ImageSetInfo] = {}
     plugins: tuple[PluginInfo, ...] = ()
+    encoders: dict[str, EncoderInfo] = {}
 
 
 class EngineListener(Protocol):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from convscope_server.runs.events import CancelReason, Error, Event
+from convscope_server.runs.events import ArtifactKind, CancelReason, Error, Event
 
 __all__ = [
     "Cancel",
@@ -14,6 +14,7 @@ __all__ = [
     "DescribeImageSet",
     "DescribeModel",
     "DeviceStatus",
+    "EncoderInfo",
     "Events",
     "Hello",
     "ImageSetDetail",
@@ -59,6 +60,7 @@ class RunSpec(msgspec.Struct, frozen=True):
         image, extra_images: Encoded files, as the client sent them.
         input_digests: Their digests by role ("image" for the primary one), for the report.
         image_sets: The manifests of uploaded image sets that it may look at, by name.
+        media_types: What results are written as, where that is not what the host writes by itself.
         deadline: Unix time after which the run fails, or None.
         attempt: From 1.
     """
@@ -72,6 +74,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     extra_images: dict[str, bytes] = {}
     input_digests: dict[str, str] = {}
     image_sets: dict[str, str] = {}
+    media_types: tuple[str, ...] = ()
     previews: PreviewOptions = PreviewOptions()
     deadline: float | None = None
     attempt: int = 1
@@ -102,6 +105,15 @@ class PluginInfo(msgspec.Struct, frozen=True):
     import_seconds: float = 0.0
     denied: bool = False
     observes: bool = False
+
+
+class EncoderInfo(msgspec.Struct, frozen=True):
+    """A format that a plugin writes results of one kind in."""
+
+    media_type: str
+    kind: ArtifactKind
+    package: str
+    version: str
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -254,6 +266,7 @@ class Hello(_Report, frozen=True):
     plugins: tuple[PluginInfo, ...]
     models: tuple[ModelInfo, ...]
     image_sets: tuple[ImageSetInfo, ...] = ()
+    encoders: tuple[EncoderInfo, ...] = ()
     model_budget_bytes: int = 0
     all_devices: tuple[str, ...] = ()
     version: str = ""

@@ -228,6 +228,7 @@ class WorkerPool:
             _by_name([info for hello in hellos[-1:] for info in hello.models]),
             {info.name: info for hello in hellos[-1:] for info in hello.image_sets},
             tuple(info for hello in [*hellos[-1:], *own] for info in hello.plugins) + self._absent,
+            {info.media_type: info for hello in hellos[-1:] for info in hello.encoders},
         )
 
     def author_of(self, seat: Seat, run: str) -> Author | None:

@@ -150,6 +150,7 @@ def _spec(live: LiveRun, images: dict[str, bytes]) -> RunSpec:
         extra_images=images,
         input_digests={**request.inputs, **{f"image_set {n}": d for n, d in request.image_sets.items()}},
         image_sets=request.image_sets,
+        media_types=request.media_types,
         previews=request.previews,
         deadline=live.deadline,
         attempt=live.attempt,

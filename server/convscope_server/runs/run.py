@@ -34,6 +34,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
         deadline_seconds: Longest time from submission to the end, or None.
         on_disconnect: Whether the run is cancelled once nobody has watched it for the grace period.
         max_restarts: How often it may start again from the beginning when its worker is lost.
+        media_types: What results are written as, where that is not what the host writes by itself.
         owner: Name of the principal whose run it is; "" where the server asks nobody who they are.
     """
 
@@ -51,6 +52,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     max_restarts: int = 0
     owner: str = ""
     image_sets: dict[str, str] = {}
+    media_types: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> dict[str, str]:

@@ -6,17 +6,24 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from convscope_sdk.encoding import HOST_MEDIA_TYPES
 from convscope_sdk.render import Rendered
+from convscope_server.engine.blame import EncoderAuthor
 from convscope_server.engine.messages import PreviewOptions
+from convscope_server.errors import RequestError
 from convscope_server.runs.events import Artifact
 
-__all__ = ["preview_artifact", "result_artifact"]
+if TYPE_CHECKING:
+    from convscope_sdk.events import ResultKind
+    from convscope_sdk.loader import LoadedEncoder
+
+__all__ = ["EncodingError", "encoders_for", "preview_artifact", "result_artifact"]
 
 # Filtered photographs have runs and little else to find: run-length matching takes a third of the time of zlib's
 # default search and gives the same size.
@@ -28,26 +35,48 @@ _PREVIEW_OPTIONS: Mapping[str, dict[str, Any]] = {
 }
 
 
-def result_artifact(rendered: Rendered, *, step: int = 0) -> Artifact:
+class EncodingError(Exception):
+    """A plugin's encoder failed: `cause` says how, `author` whose it is."""
+
+    def __init__(self, author: EncoderAuthor, cause: BaseException) -> None:
+        super().__init__(f"{author} failed")
+        self.author = author
+        self.cause = cause
+
+
+def encoders_for(media_types: Iterable[str], encoders: Mapping[str, LoadedEncoder]) -> dict[ResultKind, LoadedEncoder]:
+    """Which of the plugins' encoders write a run's results, by kind, where that is not the host.
+
+    Args:
+        media_types: What the run asks for.
+        encoders: All that there are, by media type.
+
+    Raises:
+        RequestError: nobody writes such files here.
+    """
+    chosen: dict[ResultKind, LoadedEncoder] = {}
+    for media_type in media_types:
+        if media_type in encoders:
+            chosen[encoders[media_type].encoder.kind] = encoders[media_type]
+        elif media_type not in HOST_MEDIA_TYPES:
+            raise RequestError.unknown("artifact encoder", media_type, encoders)
+    return chosen
+
+
+def result_artifact(rendered: Rendered, *, step: int = 0, by: LoadedEncoder | None = None) -> Artifact:
     """A result as an artifact with its content: PNG, npy, JSON or UTF-8 text, which may be a page.
+
+    Args:
+        rendered: What to encode.
+        step: At which it was made.
+        by: The plugin's encoder that writes it instead.
 
     Raises:
         TypeError: a table holds values that JSON has not.
+        EncodingError: the plugin's encoder failed.
     """
-    width = height = 0
-    if rendered.kind == "image":
-        assert isinstance(rendered.value, Image.Image)
-        width, height = rendered.value.size
-        media_type, content = "image/png", _png(rendered.value)
-    elif rendered.kind == "tensor":
-        media_type, content = "application/x-npy", _npy(np.asarray(rendered.value))
-    elif rendered.kind == "table":
-        media_type, content = (
-            "application/json",
-            json.dumps(rendered.value, allow_nan=False, default=_plain).encode(),
-        )
-    else:
-        media_type, content = rendered.media_type or "text/plain", str(rendered.value).encode()
+    width, height = rendered.value.size if isinstance(rendered.value, Image.Image) else (0, 0)
+    media_type, content = _by_host(rendered) if by is None else _by_plugin(rendered, by)
     return Artifact(
         name=rendered.name,
         kind=rendered.kind,
@@ -61,6 +90,34 @@ def result_artifact(rendered: Rendered, *, step: int = 0) -> Artifact:
         value_range=rendered.value_range,
         step=step,
     )
+
+
+def _by_plugin(rendered: Rendered, by: LoadedEncoder) -> tuple[str, bytes]:
+    media_type = by.encoder.media_type
+    author = EncoderAuthor(media_type, by.package, by.version)
+    try:
+        content: object = by.encoder.encode(rendered)
+    except (Exception, SystemExit) as error:
+        raise EncodingError(author, error) from error
+    if not isinstance(content, bytes):
+        raise EncodingError(author, TypeError(f"an encoder gives bytes, not {type(content).__name__}"))
+    return media_type, content
+
+
+def _by_host(rendered: Rendered) -> tuple[str, bytes]:
+    if rendered.kind == "image":
+        assert isinstance(rendered.value, Image.Image)
+        media_type, content = "image/png", _png(rendered.value)
+    elif rendered.kind == "tensor":
+        media_type, content = "application/x-npy", _npy(np.asarray(rendered.value))
+    elif rendered.kind == "table":
+        media_type, content = (
+            "application/json",
+            json.dumps(rendered.value, allow_nan=False, default=_plain).encode(),
+        )
+    else:
+        media_type, content = rendered.media_type or "text/plain", str(rendered.value).encode()
+    return media_type, content
 
 
 def preview_artifact(picture: Image.Image, options: PreviewOptions, *, caption: str, step: int) -> Artifact:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-__all__ = ["encoder_for"]
+__all__ = ["Inline", "encoder_for"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,13 +18,14 @@ def encoder_for(device: str) -> Executor:
     Where the CPU is the device, a second thread would take it away from the first: torch's threads wait for their
     slowest at every operation, so that both lose more time than the drawing takes.
     """
-    return _Inline() if device.startswith("cpu") else ThreadPoolExecutor(1, thread_name_prefix="convscope-encoder")
+    return Inline() if device.startswith("cpu") else ThreadPoolExecutor(1, thread_name_prefix="convscope-encoder")
 
 
-class _Inline(Executor):
+class Inline(Executor):
     """Does what it is given at once, in the caller's thread."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The future, which has its result."""
         future: Future[T] = Future()
         future.set_result(fn(*args, **kwargs))
         return future

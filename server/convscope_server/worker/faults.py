@@ -7,10 +7,11 @@ import re
 import secrets
 
 from convscope_sdk.errors import TechniqueError
-from convscope_server.engine.blame import Author, overgrown, stalled
+from convscope_server.engine.blame import Author, EncoderAuthor, overgrown, stalled
 from convscope_server.engine.messages import Overgrown, Stalled
 from convscope_server.errors import RequestError, error_of
 from convscope_server.runs.events import Error
+from convscope_server.worker.encode import EncodingError
 
 __all__ = ["broken", "fault", "leak", "litter", "spoils_device"]
 
@@ -24,8 +25,10 @@ def fault(error: BaseException, author: Author, *, run: str, device: str) -> Err
     """The error of a run that ended with this exception.
 
     A refusal keeps its own text. Running out of memory becomes RESOURCE_EXHAUSTED with what was asked for.
-    Everything else is the technique's bug: its text stays in the log.
+    Everything else is the bug of the technique, or of the encoder of its results: its text stays in the log.
     """
+    if isinstance(error, EncodingError):
+        return fault(error.cause, error.author, run=run, device=device)
     if isinstance(error, RequestError):
         return error.error
     if isinstance(error, TechniqueError):
@@ -37,7 +40,7 @@ def fault(error: BaseException, author: Author, *, run: str, device: str) -> Err
     return Error(
         "INTERNAL",
         f"{author} failed; its author finds the traceback in the server's log under reference {reference}",
-        "TECHNIQUE_FAILED",
+        "ENCODER_FAILED" if isinstance(author, EncoderAuthor) else "TECHNIQUE_FAILED",
         {**author.metadata, "reference": reference},
     )
 

@@ -70,6 +70,16 @@ class Job:
         self._generator: Iterator[Yielded] | None = None
 
     @property
+    def culprit(self) -> Author:
+        """Whose code was at work last in this turn: the technique's, or that of an encoder of its results."""
+        return self._recorder.encoding or self.author
+
+    @property
+    def encoded_by_plugins(self) -> bool:
+        """Whether code of further plugins writes its results."""
+        return bool(self.spec.media_types)
+
+    @property
     def begun(self) -> bool:
         """Whether the technique's generator exists."""
         return self._generator is not None
@@ -146,6 +156,7 @@ class Job:
             BaseException: whatever the technique raises.
         """
         assert self._generator is not None
+        self._recorder.encoding = None
         self._yielded = next(self._generator, _NOTHING)
         return self._yielded is not _NOTHING
 

@@ -7,15 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from convscope_sdk import events as sdk
-from convscope_sdk.render import Renderer, preview_picture
+from convscope_sdk.render import Rendered, Renderer, preview_picture
 from convscope_server.allowance import Allowance
+from convscope_server.engine.blame import EncoderAuthor
 from convscope_server.engine.messages import Events, PreviewOptions
 from convscope_server.runs.events import (
+    Artifact,
     Cancelled,
     Event,
     Failed,
@@ -28,6 +30,9 @@ from convscope_server.runs.events import (
     Succeeded,
 )
 from convscope_server.worker.encode import preview_artifact, result_artifact
+
+if TYPE_CHECKING:
+    from convscope_sdk.loader import LoadedEncoder
 
 __all__ = ["Recorder"]
 
@@ -46,9 +51,28 @@ class Recorder:
 
     `record` copies what the technique may change after its next step; drawing, PNG and hashing are the encoder's.
     It waits only where the encoder is far behind.
+
+    Args:
+        run: Its id.
+        previews: How previews are made.
+        send: Where entries go.
+        encoder: What draws and encodes.
+        encoders: Plugins' encoders that write results in place of the host, by kind.
+
+    Attributes:
+        encoding: Whose encoder has written something since it was last set to None.
     """
 
-    def __init__(self, run: str, previews: PreviewOptions, send: Callable[[Events], None], encoder: Executor) -> None:
+    def __init__(
+        self,
+        run: str,
+        previews: PreviewOptions,
+        send: Callable[[Events], None],
+        encoder: Executor,
+        encoders: Mapping[sdk.ResultKind, LoadedEncoder] | None = None,
+    ) -> None:
+        self.encoding: EncoderAuthor | None = None
+        self._encoders = encoders or {}
         self._run = run
         self._previews = previews
         self._send = send
@@ -78,7 +102,8 @@ class Recorder:
         """Keep the picture that the network sees: result "input", and the ground of overlays."""
         self._input = picture
         self._renderer = Renderer(picture)
-        self._later(self._encode_result, sdk.Image("input", picture, "what the network saw"), 0)
+        # To the bit, whatever other pictures are written as: results are recomputed from it.
+        self._later(self._encode_input, sdk.Image("input", picture, "what the network saw"), 0)
 
     def record(self, event: object) -> None:
         """Take over one thing that the technique yielded.
@@ -123,6 +148,8 @@ class Recorder:
                 self._send(Events(self._run, (otherwise(self._failure),)))
                 return
             facts = {**provenance, "results": dict(self._results)}
+            if self._encoders:
+                facts["encoders"] = {e.encoder.media_type: f"{e.package} {e.version}" for e in self._encoders.values()}
             report = Report(self._scores, tuple(self._notes), facts, self._predictions)
             self._send(Events(self._run, (Succeeded(report),)))
 
@@ -178,8 +205,19 @@ class Recorder:
         artifact = preview_artifact(picture, self._previews, caption=event.caption, step=step)
         self._send(Events(self._run, (Preview(artifact),)))
 
+    def _encode_input(self, event: sdk.Result, step: int) -> None:
+        self._keep([result_artifact(rendered, step=step) for rendered in self._renderer.render(event)])
+
     def _encode_result(self, event: sdk.Result, step: int) -> None:
-        artifacts = [result_artifact(rendered, step=step) for rendered in self._renderer.render(event)]
+        self._keep([self._encoded(rendered, step) for rendered in self._renderer.render(event)])
+
+    def _encoded(self, rendered: Rendered, step: int) -> Artifact:
+        by = self._encoders.get(rendered.kind)
+        if by is not None:
+            self.encoding = EncoderAuthor(by.encoder.media_type, by.package, by.version)
+        return result_artifact(rendered, step=step, by=by)
+
+    def _keep(self, artifacts: list[Artifact]) -> None:
         for artifact in artifacts:
             _check_size(artifact.size_bytes, artifact.name)
         self._results.update({f"{a.kind}:{a.name}": a.digest for a in artifacts})

@@ -41,15 +41,17 @@ from convscope_server.errors import RequestError
 from convscope_server.runs.events import Error, Failed
 from convscope_server.worker.administration import administer
 from convscope_server.worker.borrowed import BorrowedModels
-from convscope_server.worker.encoder import encoder_for
+from convscope_server.worker.encode import encoders_for
+from convscope_server.worker.encoder import Inline, encoder_for
 from convscope_server.worker.faults import broken, fault, leak, litter, spoils_device
 from convscope_server.worker.job import Job
 from convscope_server.worker.making import Making
 from convscope_server.worker.memory import Memory, default_run_memory
 from convscope_server.worker.recorder import Recorder
-from convscope_server.worker.watchdog import Watchdog
+from convscope_server.worker.watchdog import StepEndedError, Watchdog
 
 if TYPE_CHECKING:
+    from convscope_sdk.loader import Loaded
     from convscope_sdk.network import Network
     from convscope_server.worker.workshop import Workshop
 
@@ -160,9 +162,12 @@ class Worker:
 
     def _admit(self, spec: RunSpec) -> None:
         recorder = Recorder(spec.id, spec.previews, self._send, self._encoder)
-        loaded = self._shop.techniques.get(spec.technique)
-        if loaded is None:
-            refusal = RequestError.unknown("technique", spec.technique, self._shop.techniques)
+        try:
+            loaded = self._technique_of(spec)
+            if encoders := encoders_for(spec.media_types, self._shop.encoders):
+                # Plugins' encoders work in turn with the steps, under the same watch.
+                recorder = Recorder(spec.id, spec.previews, self._send, Inline(), encoders)
+        except RequestError as refusal:
             recorder.end(Failed(refusal.error))
             return
         author = Author(spec.technique, loaded.package, loaded.version)
@@ -170,6 +175,11 @@ class Worker:
         job = Job(spec, loaded, author, recorder, making, max_image_pixels=self._shop.options.max_image_pixels)
         with self._lock:
             self._jobs[spec.id] = job
+
+    def _technique_of(self, spec: RunSpec) -> Loaded:
+        if spec.technique not in self._shop.techniques:
+            raise RequestError.unknown("technique", spec.technique, self._shop.techniques)
+        return self._shop.techniques[spec.technique]
 
     def _next_job(self) -> Job | None:
         return min(self._jobs.values(), key=lambda job: job.attained, default=None)
@@ -224,10 +234,15 @@ class Worker:
             self._finish(job, lambda: job.succeed(str(self._shop.device)))
 
     def _record(self, job: Job, modes: ModeGuard) -> None:
+        plugins_write = job.encoded_by_plugins
         try:
-            job.record()
-        except Exception as error:  # noqa: BLE001 - what the plugin yielded is no event, or cannot be drawn
+            with self._watchdog.interruptible() if plugins_write else nullcontext():
+                job.record()
+        except (Exception, StepEndedError) as error:  # noqa: BLE001 - it yielded no event, or one that cannot be drawn
             self._fail(job, error, modes)
+        else:
+            if plugins_write and self._watchdog.verdict:  # an encoder went on although it was told to end
+                self._fail(job, StepEndedError(), modes)
 
     def _advance(self, job: Job) -> bool:
         """Begin the run, or take its next step, with its own random numbers; False at its end."""
@@ -263,7 +278,7 @@ class Worker:
 
     def _error(self, job: Job, error: BaseException) -> Error:
         if verdict := self._watchdog.verdict:
-            return broken(verdict, job.author, run=job.spec.id)
+            return broken(verdict, job.culprit, run=job.spec.id)
         return fault(error, job.author, run=job.spec.id, device=str(self._shop.device))
 
     def _finish(self, job: Job, record: Callable[[], None]) -> None:

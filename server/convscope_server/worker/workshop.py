@@ -15,9 +15,9 @@ from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.image_sets.folder import FolderSource
 from convscope_sdk.image_sets.samples import SamplesSource
 from convscope_sdk.image_sets.store import IndexStore
-from convscope_sdk.loader import BUILTIN_PACKAGE, Loaded, Loader, Plugins
+from convscope_sdk.loader import BUILTIN_PACKAGE, Loaded, LoadedEncoder, Loader, Plugins
 from convscope_sdk.offer import PluginReport
-from convscope_server.engine.messages import Hello, ImageSetInfo, PluginInfo, TechniqueInfo
+from convscope_server.engine.messages import EncoderInfo, Hello, ImageSetInfo, PluginInfo, TechniqueInfo
 from convscope_server.engine.options import own_version
 from convscope_server.images.uploaded import UploadedSets
 from convscope_server.models.cache import ModelCache, default_budget
@@ -52,6 +52,7 @@ class Workshop:
         device: The device.
         options: How it was set up.
         techniques: What can run here, by id.
+        encoders: What plugins write results with, by media type.
         registry: Every model that can be asked for.
         shelf: Where models that runs train are put.
         cache: The models on the device.
@@ -64,6 +65,7 @@ class Workshop:
         self.device = torch.device(device or self._all_devices[0])
         self._plugins = _load_plugins(options, techniques)
         self.techniques: Mapping[str, Loaded] = self._plugins.techniques
+        self.encoders: Mapping[str, LoadedEncoder] = self._plugins.encoders
         models_dir = Path(options.models_dir) if options.models_dir else None
         self.image_sets = _image_sets(options, self._plugins)
         self._uploaded = UploadedSets(options.content_url)
@@ -103,6 +105,10 @@ class Workshop:
             ),
             models=tuple(self.registry.entries()),
             image_sets=tuple(_image_set_infos(self.image_sets)),
+            encoders=tuple(
+                EncoderInfo(media_type, found.encoder.kind, found.package, found.version)
+                for media_type, found in self.encoders.items()
+            ),
             model_budget_bytes=self._budget,
             all_devices=self._all_devices,
             version=own_version(),

@@ -113,6 +113,20 @@ async def test_everything_wrong_comes_in_one_answer(tmp_path: Path) -> None:
     assert set(refusal.violations) == {"image", "params.octaves", "extra_images.mask"}
 
 
+@in_loop
+async def test_a_media_type_that_no_plugin_writes_is_named_with_those_that_are(tmp_path: Path) -> None:
+    refusal = await refused(tmp_path, visualize(media_types=["image/png", "image/x-exr"]))
+    assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "MEDIA_TYPE_UNKNOWN")
+    assert "'image/x-exr' (allowed: image/png, application/x-npy" in refusal.violations["media_types[1]"]
+
+
+@in_loop
+async def test_two_media_types_of_one_kind_are_one_too_many(tmp_path: Path) -> None:
+    refusal = await refused(tmp_path, visualize(media_types=["text/html", "text/plain"]))
+    assert set(refusal.violations) == {"media_types[1]"}
+    assert "beside text/html" in refusal.message
+
+
 OUT_OF_BOUNDS: dict[str, dict[str, Any]] = {
     "technique": {"technique": "x" * 257},
     "model": {"model": ""},
@@ -125,6 +139,7 @@ OUT_OF_BOUNDS: dict[str, dict[str, Any]] = {
     "labels": {"labels": {f"k{i}": "" for i in range(33)}},
     "labels.key": {"labels": {"key": "v" * 129}},
     "max_restarts": {"max_restarts": 11},
+    "media_types": {"media_types": ["image/png"] * 9},
     "image.digest": {"image": "sha256:abc"},
     "extra_images": {"extra_images": {f"r{i}": encoded() for i in range(17)}},
     "params": {"params": {"label": "x" * 70_000}},
@@ -150,6 +165,7 @@ def test_a_field_out_of_its_bounds_is_refused_by_name(field: str, tmp_path: Path
         {"previews": run_pb2.PreviewOptions(min_interval=Duration(), max_edge=2048)},
         {"labels": {f"k{i}": "v" * 128 for i in range(32)}},
         {"max_restarts": 10},
+        {"media_types": ["image/png"] * 8},
         {"deadline": Duration(seconds=5)},
     ],
 )

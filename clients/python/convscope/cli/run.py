@@ -49,6 +49,11 @@ Animation = Annotated[
     ),
 ]
 
+MediaTypes = Annotated[
+    list[str] | None,
+    typer.Option("--as", metavar="MEDIA_TYPE", help="What results are written as (image/webp).", show_default=False),
+]
+
 
 def run(
     technique: Annotated[str, typer.Argument(metavar="TECHNIQUE", show_default=False)],
@@ -72,6 +77,7 @@ def run(
     deadline: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Fails after that.", show_default=False)
     ] = None,
+    media_type: MediaTypes = None,
     max_restarts: Annotated[int, typer.Option(min=0, max=10, help="Start again when the worker is lost.")] = 0,
     preview: Preview = None,
     server: Server = None,
@@ -101,6 +107,7 @@ def run(
             deadline=deadline,
             max_restarts=max_restarts,
             previews=None if animation is None else {"min_interval": 0.0},
+            media_types=media_type or (),
             **_as_params(params),
         )
         if detach:
@@ -141,7 +148,7 @@ def _as_params(params: dict[str, Any]) -> dict[str, Any]:
         BadParameter: one does.
     """
     taken = {"image", "model", "extra_images", "seed", "detach", "request_id", "labels", "deadline", "previews"}
-    for name in sorted(params.keys() & (taken | {"max_restarts", "technique"})):
+    for name in sorted(params.keys() & (taken | {"max_restarts", "media_types", "technique"})):
         raise typer.BadParameter(f"{name!r} is no parameter; see the options of `convscope run --help`")
     return params
 

@@ -224,6 +224,7 @@ class VisualizeRequest(google.protobuf.message.Message):
     ON_DISCONNECT_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     MAX_RESTARTS_FIELD_NUMBER: builtins.int
+    MEDIA_TYPES_FIELD_NUMBER: builtins.int
     model: builtins.str
     """A name from CatalogService.ListModels, or one that a source resolves ("timm:resnet18"). Required."""
     technique: builtins.str
@@ -263,6 +264,12 @@ class VisualizeRequest(google.protobuf.message.Message):
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Free key-value pairs to find runs by, at most 32; keys and values at most 128 characters."""
 
+    @property
+    def media_types(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What results are written as, one media type for each kind at most: a plugin's artifact encoder writes them
+        ("image/webp"). Kinds that none is named for are PNG, npy, JSON and text. The result "input" is always PNG.
+        """
+
     def __init__(
         self,
         *,
@@ -278,9 +285,10 @@ class VisualizeRequest(google.protobuf.message.Message):
         on_disconnect: Global___OnDisconnect.ValueType = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         max_restarts: builtins.int = ...,
+        media_types: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["deadline", b"deadline", "image", b"image", "params", b"params", "previews", b"previews"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deadline", b"deadline", "extra_images", b"extra_images", "image", b"image", "labels", b"labels", "max_restarts", b"max_restarts", "model", b"model", "on_disconnect", b"on_disconnect", "params", b"params", "previews", b"previews", "request_id", b"request_id", "seed", b"seed", "technique", b"technique"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deadline", b"deadline", "extra_images", b"extra_images", "image", b"image", "labels", b"labels", "max_restarts", b"max_restarts", "media_types", b"media_types", "model", b"model", "on_disconnect", b"on_disconnect", "params", b"params", "previews", b"previews", "request_id", b"request_id", "seed", b"seed", "technique", b"technique"]) -> None: ...
 
 Global___VisualizeRequest: typing_extensions.TypeAlias = VisualizeRequest
 
