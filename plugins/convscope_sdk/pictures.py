@@ -90,7 +90,7 @@ def span_of(values: NDArray[np.float64], *, signed: bool) -> tuple[float, float]
 def _end(values: NDArray[np.float64], low: float) -> float:
     """The greatest value, or the 99th percentile where the greatest is far above it but not out of all proportion."""
     greatest, inside = float(values.max()), float(np.quantile(values, _INSIDE, method="higher"))
-    return inside if _SWAMPED < (greatest - low) / max(inside - low, np.finfo(float).tiny) < _SPOT else greatest
+    return inside if _SWAMPED * (inside - low) < greatest - low < _SPOT * (inside - low) else greatest
 
 
 def heatmap_picture(values: Any, *, signed: bool = False, size: tuple[int, int] | None = None) -> Image.Image:
