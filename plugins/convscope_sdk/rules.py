@@ -2,17 +2,19 @@
 
     guided      max(R, 0)·f'(x)     guided backpropagation
     deconvnet   max(R, 0)           the deconvolutional network's backward pass
+    redirected  R·f'(x); where that is 0 all over a picture, R wherever it pushes x back to where f' is not
 
 R is the gradient that arrives and f' the function's own derivative: [x > 0] for ReLU, [0 < x < 6] for ReLU6.
 Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR 2015, arXiv:1412.6806, equations in
 its section 3.1; they are stated for ReLU. For ReLU6 `deconvnet` has no upper mask either: it uses nothing of the
-forward pass.
+forward pass. `redirected` is lucid's, for objectives that are made small by gradient descent: a unit that never fires
+has no gradient, and nothing would begin to move.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from convscope_sdk.nodes import operation
 
 __all__ = ["GradientRule", "Rule"]
 
-Rule = Literal["guided", "deconvnet"]
+Rule = Literal["guided", "deconvnet", "redirected"]
 
 _RELU = frozenset({functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_})
 _HARDTANH = frozenset({functional.hardtanh, functional.hardtanh_, torch._C._nn.hardtanh, torch._C._nn.hardtanh_})  # noqa: SLF001 - what the modules call
@@ -41,7 +43,7 @@ class GradientRule(TorchFunctionMode):
     pass may come later. A generator that yields within it leaves it on for its caller: do not.
 
     Attributes:
-        rule: "guided" or "deconvnet".
+        rule: "guided", "deconvnet" or "redirected".
         intercepted: Calls that passed through the rule so far.
         others: Names of other non-linearities met so far, to which the rule does not apply. Gates on whole
             channels, as squeeze-and-excitation has, are not among them.
@@ -49,8 +51,8 @@ class GradientRule(TorchFunctionMode):
 
     def __init__(self, rule: Rule) -> None:
         super().__init__()
-        if rule not in ("guided", "deconvnet"):
-            raise ValueError(f"no gradient rule {rule!r}; there are 'guided' and 'deconvnet'")
+        if rule not in get_args(Rule):
+            raise ValueError(f"no gradient rule {rule!r}; there are {', '.join(get_args(Rule))}")
         self.rule = rule
         self.intercepted = 0
         self.others: set[str] = set()
@@ -62,7 +64,7 @@ class GradientRule(TorchFunctionMode):
         if call is not None:
             self.intercepted += 1
             apply = _RectifyInPlace.apply if call.in_place else _Rectify.apply
-            return apply(call.x, call.upper, self.rule == "guided")  # type: ignore[no-untyped-call]  # torch's stub
+            return apply(call.x, call.upper, self.rule)  # type: ignore[no-untyped-call]  # torch's stub
         result = func(*args, **(kwargs or {}))
         self._note(func, result)
         return result
@@ -112,9 +114,9 @@ def _hardtanh(
 
 class _Rectify(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, upper: float | None, guided: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, upper: float | None, rule: Rule) -> Tensor:
         y = x.relu() if upper is None else functional.hardtanh(x, 0.0, upper)
-        return _remember(ctx, y, upper, guided)
+        return _remember(ctx, y, upper, rule)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -123,30 +125,40 @@ class _Rectify(torch.autograd.Function):
 
 class _RectifyInPlace(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, upper: float | None, guided: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, upper: float | None, rule: Rule) -> Tensor:
         y = x.relu_() if upper is None else functional.hardtanh_(x, 0.0, upper)
         ctx.mark_dirty(y)
-        return _remember(ctx, y, upper, guided)
+        return _remember(ctx, y, upper, rule)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return _back(ctx, grad), None, None
 
 
-def _remember(ctx: Any, y: Tensor, upper: float | None, guided: bool) -> Tensor:
-    if guided:  # the output is kept, as by torch's own relu: it is there anyway, and positive where the input is
+def _remember(ctx: Any, y: Tensor, upper: float | None, rule: Rule) -> Tensor:
+    if (
+        rule != "deconvnet"
+    ):  # the output is kept, as by torch's own relu: it is there anyway, and tells where the input is
         ctx.save_for_backward(y)
-    ctx.upper = upper
+    ctx.upper, ctx.rule = upper, rule
     return y
 
 
 def _back(ctx: Any, grad: Tensor) -> Tensor:
-    positive = grad.clamp(min=0)
-    if not ctx.saved_tensors:
-        return positive
+    if ctx.rule == "deconvnet":
+        return grad.clamp(min=0)
     (y,) = ctx.saved_tensors
-    passed: Tensor = y > 0 if ctx.upper is None else (y > 0) & (y < ctx.upper)
-    return positive * passed
+    below, above = y <= 0, torch.zeros_like(y, dtype=torch.bool) if ctx.upper is None else y >= ctx.upper
+    if ctx.rule == "guided":
+        return grad.clamp(min=0).masked_fill(below | above, 0)
+    return _redirected(grad, below, above)
+
+
+def _redirected(grad: Tensor, below: Tensor, above: Tensor) -> Tensor:
+    plain = grad.masked_fill(below | above, 0)
+    back = grad.masked_fill((below & (grad > 0)) | (above & (grad < 0)), 0)
+    passes = plain.reshape(len(plain), -1).any(1) if plain.ndim else plain != 0
+    return torch.where(passes.reshape(-1, *(1,) * (plain.ndim - 1)), plain, back)
 
 
 def _gates_channels(result: Any) -> bool:

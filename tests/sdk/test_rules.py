@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convscope_sdk.network import Network
-from convscope_sdk.rules import GradientRule
+from convscope_sdk.rules import GradientRule, Rule
 from support.networks import (
     FunctionalNet,
     GeluNet,
@@ -54,7 +54,7 @@ RELU6S: dict[str, Spelling] = {
 }
 
 
-def through(function: Spelling, rule: Literal["guided", "deconvnet"] | None, x: Tensor, arriving: Tensor) -> Any:
+def through(function: Spelling, rule: Rule | None, x: Tensor, arriving: Tensor) -> Any:
     """The value of `function` at `x`, and the gradient that leaves it where `arriving` arrives."""
     leaf = x.clone().requires_grad_()
     if rule is None:
@@ -95,6 +95,18 @@ def test_every_spelling_of_relu6_is_masked_above_too_where_guided_and_not_at_all
     assert torch.equal(guided, R.clamp(min=0) * inside)
     assert torch.equal(deconvnet, R.clamp(min=0))
     assert torch.equal(plain, guided_value)
+
+
+@pytest.mark.parametrize("spelling", ["F.relu in place", "nn.ReLU6"])
+def test_a_redirected_gradient_is_the_plain_one_unless_nothing_of_a_picture_passes(spelling: str) -> None:
+    function = {**RELUS, **RELU6S}[spelling]
+    x = torch.tensor([[-2.0, 1.0, -1.0], [-2.0, -1.0, -3.0], [7.0, 8.0, -1.0]])
+    arriving = torch.tensor([[1.0, 2.0, -3.0], [1.0, 0.0, -3.0], [1.0, -2.0, -0.5]])
+    (plain, own), (value, redirected) = (through(function, rule, x, arriving) for rule in (None, "redirected"))
+    assert torch.equal(plain, value)
+    assert torch.equal(redirected[0], own[0])
+    assert redirected[1].tolist() == [0.0, 0.0, -3.0]
+    assert redirected[2].tolist() == ([1.0, 0.0, -0.5] if "6" in spelling else own[2].tolist())
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9, width=32), st.floats(-9, 9, width=32)), min_size=1))

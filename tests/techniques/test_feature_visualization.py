@@ -8,6 +8,7 @@ import torch
 
 from convscope_sdk.errors import InvalidParams
 from convscope_sdk.events import Image, ImageGrid, Preview, Progress
+from convscope_sdk.network import Network
 from convscope_techniques.synthesis.feature_visualization import (
     FeatureVisualizationParams,
     feature_visualization,
@@ -103,6 +104,21 @@ def test_the_default_is_the_first_channel_of_a_middle_layer() -> None:
 def test_what_contradicts_itself_is_refused(params: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidParams, match=words):
         visualized(**params)
+
+
+def test_a_unit_that_does_not_fire_at_first_is_made_to() -> None:
+    seen = Collected(feature_visualization.run(silent(), **{**SHORT, "target": "relu1:0", "steps": 60}))
+    assert seen.scores["objective_before"] == 0
+    assert seen.scores["objective_after"] > 0
+
+
+def silent() -> Network:
+    """Its first channel fires for pictures much brighter than grey alone."""
+    net = tiny()
+    with torch.no_grad():
+        net.module.conv1.weight[0] = 1
+        net.module.conv1.bias[0] = -20
+    return net
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -32,6 +33,7 @@ _LUCID: dict[str, Any] = {
 _BARE: dict[str, Any] = {
     **_LUCID, "basis": "pixel", "decorrelate": False, "pad": 0, "jitter": 0, "scale": 0, "rotate": 0, "last_jitter": 0,
 }  # fmt: skip
+_REDIRECTED = 16  # first steps in which units that never fire are given a gradient, as by lucid
 
 
 class FeatureVisualizationParams(ImageParams):
@@ -103,8 +105,10 @@ def feature_visualization(run: Run[FeatureVisualizationParams]) -> Iterator[Even
 
     Maximises the target's score of a shaken picture sigmoid(C·F⁻¹(code / frequency)): the code is the spectrum, C
     turns ImageNet's principal colours into RGB, and every step pads with grey, crops, scales and rotates at random.
-    Adam. Where an image is given, it is where the picture begins. `feature_visualization`, a picture, or a grid of
-    several with a tensor of all, (B, 3, H, W). What one sees depends on these priors too: `bare` shows how much.
+    Adam. In the first 16 steps gradients go around ReLUs that let none through, or a unit that does not fire would
+    leave the picture grey. Where an image is given, it is where the picture begins. `feature_visualization`, a
+    picture, or a grid of several with a tensor of all, (B, 3, H, W). What one sees depends on these priors too: `bare`
+    shows how much.
     """
     wish = _Wish(run)
     begin = wish.begin()
@@ -135,6 +139,7 @@ class _Wish:
         self._run = run
         height, width = run.image.shape[-2:] if len(run.image) else (params.size or network.input_size,) * 2
         self.code = ImageCode(height, width, params.basis, params.decorrelate)
+        self._steps = 0
         self._shake = Shake(params.pad, params.jitter, params.scale, params.rotate, params.last_jitter)
         self._check_room(min(height, width))
         self.direction = self._direction()
@@ -165,7 +170,9 @@ class _Wish:
     def objective(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
         params = self._run.params
         seen = self._shake(pixels, self._run.rng)
-        terms = {"target": -self.scores(_back_to(seen, pixels.shape[-2:]) if self._at_place else seen).sum()}
+        self._steps += 1
+        with self._run.network.gradient_rule("redirected") if self._steps <= _REDIRECTED else nullcontext():
+            terms = {"target": -self.scores(_back_to(seen, pixels.shape[-2:]) if self._at_place else seen).sum()}
         if params.variation:
             terms["variation"] = params.variation * total_variation(pixels)
         if params.diversity:
