@@ -21,6 +21,7 @@ NAMES = (
     "memory",
     "faults",
     "image_sets",
+    "layouts",
     "plugin_author",
 )
 

@@ -68,10 +68,10 @@ def test_the_layout_equals_opentsnes_of_one_call_for_each_stage_to_the_last_bit(
 ) -> None:
     points = FEATURES[:150]
     peer = openTSNE.TSNE(perplexity=20, random_state=5, neighbors="exact").prepare_initial(points)
-    common = {"inplace": True, "theta": 0.9}
-    peer.optimize(60, exaggeration=12, momentum=0.9, negative_gradient_method="fft", **common)
-    peer.optimize(60, momentum=0.97, negative_gradient_method="fft", **common)
-    peer.optimize(230, momentum=0.97, negative_gradient_method="bh", **common)
+    peer.optimize(60, exaggeration=12, momentum=0.9, negative_gradient_method="fft", inplace=True)
+    peer.optimize(50, momentum=0.98, negative_gradient_method="fft", inplace=True)
+    peer.optimize(190, momentum=0.98, negative_gradient_method="bh", theta=1.2, inplace=True)
+    peer.optimize(50, momentum=0.9, negative_gradient_method="bh", theta=0.5, inplace=True)
     monkeypatch.setattr(tsne, "SCIKIT_UP_TO", 100)
     *_, last = _frames(Tsne(20, steps=350, every=35, seed=5), points)
     np.testing.assert_array_equal(last.layout, np.asarray(peer))

@@ -67,7 +67,7 @@ class Tsne:
     @staticmethod
     def steps_for(count: int) -> int:
         """Steps that are enough for so many points."""
-        return 1000 if count <= SCIKIT_UP_TO else 320
+        return 1000 if count <= SCIKIT_UP_TO else 270
 
     @staticmethod
     def perplexity_for(count: int, asked: float | None) -> float:
