@@ -10,6 +10,8 @@ from PIL import Image as PILImage
 from convscope_sdk.errors import InvalidParams, UnknownName
 from convscope_sdk.events import ImageGrid, Progress, Table
 from convscope_sdk.image_sets.catalog import ImageSets
+from convscope_sdk.image_sets.image_set import ImageSet
+from convscope_techniques.embedding.cells import EXACT_UP_TO
 from convscope_techniques.embedding.nearest_neighbors import nearest_neighbors
 from support.collected import Collected
 from support.image_sets import folder_of, noise
@@ -110,3 +112,55 @@ def test_an_image_and_a_member_together_are_refused(sets: ImageSets) -> None:
 def test_progress_ends_at_its_total(sets: ImageSets) -> None:
     last = _near(sets).all(Progress)[-1]
     assert last.step == last.total
+
+
+def test_an_approximate_search_says_how_much_it_finds_and_on_few_pictures_finds_all(sets: ImageSets) -> None:
+    exact, likely = (_near(sets, member="red/0005.png", k=4, search=search) for search in ("exact", "approximate"))
+    for space in ("pixels", "features"):
+        assert _names(likely, space) == _names(exact, space)
+        assert likely.scores[f"recall_at_4_{space}"] == 1
+    assert any("approximate search" in note for note in likely.notes)
+    assert not any("approximate" in note for note in exact.notes)
+    last = likely.all(Progress)[-1]
+    assert last.step == last.total
+
+
+def test_few_pictures_are_searched_exactly_and_many_are_not_unless_asked(
+    sets: ImageSets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert EXACT_UP_TO == 500_000
+    assert "recall_at_4_features" not in _near(sets, k=4).scores
+    monkeypatch.setattr("convscope_techniques.embedding.nearest_neighbors.EXACT_UP_TO", 17)
+    assert "recall_at_4_features" in _near(sets, k=4).scores
+    assert "recall_at_4_features" not in _near(sets, k=4, search="exact").scores
+
+
+def test_what_was_found_out_once_is_not_found_out_again(sets: ImageSets, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _near(sets, member="red/0005.png", k=5, search="approximate")
+    monkeypatch.setattr("convscope_techniques.embedding.nearest_neighbors.neighbors_in", None)
+    monkeypatch.setattr("convscope_techniques.embedding.cells._centers", None)
+    second = _near(sets, member="red/0005.png", k=5, search="approximate")
+    assert {name: value for name, value in first.scores.items() if name.startswith("precision")} == {
+        name: value for name, value in second.scores.items() if name.startswith("precision")
+    }
+    assert _names(second, "features") == _names(first, "features")
+
+
+def test_pixel_space_is_kept_with_the_index_and_follows_the_set(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "mine", 6)
+    sets = ImageSets({"mine": folder})
+    assert len(_names(_near(sets, member="red/0005.png", k=5), "pixels")) == 5
+    opened: list[int] = []
+    picture = ImageSet.picture
+
+    def counted(self: ImageSet, number: int) -> PILImage.Image:
+        opened.append(number)
+        return picture(self, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageSet, "picture", counted)
+        patch.setattr(ImageSet, "checked_pixels", None)
+        _near(sets, member="red/0005.png", k=1)
+    assert len(opened) == 3  # the query, and a neighbour in each strip
+    folder_of(folder, 2, start=6)
+    assert len(_names(_near(sets, member="red/0005.png", k=7), "pixels")) == 7

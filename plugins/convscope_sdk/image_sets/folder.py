@@ -98,11 +98,14 @@ def folder_spec(name: str, folder: Path, *, cache: DigestCache | None = None) ->
 
 
 def _pictures(folder: Path) -> Iterator[str]:
-    for directory, below, files in os.walk(folder):
+    root, endings = str(folder), tuple(SUFFIXES)
+    for directory, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]
+        # Once for each directory: a path of pathlib's for each of a million files takes many seconds.
+        prefix = "" if directory == root else f"{Path(directory).relative_to(root).as_posix()}/"
         for file in files:
-            if Path(file).suffix.lower() in SUFFIXES and not file.startswith("."):
-                yield (Path(directory) / file).relative_to(folder).as_posix()
+            if file.lower().endswith(endings) and not file.startswith("."):
+                yield prefix + file
 
 
 def _labels(folder: Path, names: Sequence[str]) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from convscope_sdk.errors import DiskFull, InvalidImage, InvalidImageSet
 from convscope_sdk.image_sets.item import Item
 from convscope_sdk.image_sets.item_writer import ItemWriter
+from convscope_sdk.image_sets.pixel_space import pixel_edge, pixel_points
 from convscope_sdk.image_sets.units import responses
 
 if TYPE_CHECKING:
@@ -114,9 +115,7 @@ class ForwardPass:
         first = min(int(writer.todo[writer.done]) for writer in writers)
         numbers = _next(writers, first, self._batch)
         pixels, readable, damaged = self._read(numbers)
-        wanted = [writer.item.layer for writer in writers]
-        with torch.no_grad():
-            seen = self._set.network.activations(pixels, *wanted) if len(readable) else {}
+        seen = self._seen(pixels, [writer.item.layer for writer in writers]) if len(readable) else {}
         seconds = time.monotonic() - began
         for writer in writers:
             mine = np.intersect1d(writer.todo[writer.done : writer.done + len(numbers)], numbers)
@@ -130,6 +129,19 @@ class ForwardPass:
             for writer in self._writers:
                 writer.checkpoint()
             self._saved = time.monotonic()
+
+    def _seen(self, pixels: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
+        """What each layer makes of a batch; of pixel space, the batch itself."""
+        seen, layers = {}, []
+        for layer in wanted:
+            if (edge := pixel_edge(layer)) is None:
+                layers.append(layer)
+            else:
+                seen[layer] = pixel_points(pixels, edge)
+        if layers:
+            with torch.no_grad():
+                seen |= self._set.network.activations(pixels, *layers)
+        return seen
 
     def _append(self, writer: ItemWriter, numbers: Ints, activation: Tensor) -> None:
         item = writer.item

@@ -14,6 +14,7 @@ from PIL import Image
 from convscope_sdk.errors import InvalidImage, InvalidImageSet, TechniqueError, UnknownName
 from convscope_sdk.events import Event, Note, Progress
 from convscope_sdk.image_sets.item import FORMAT, Item
+from convscope_sdk.image_sets.pixel_space import pixel_edge
 from convscope_sdk.image_sets.spec import ImageSetSpec
 from convscope_sdk.images import MAX_PIXELS, fit_image, open_image, to_tensor
 
@@ -138,7 +139,8 @@ class ImageSet:
         waited for and helped with. Pictures that cannot be read are left out, and noted.
 
         Args:
-            layers: Names or aliases; "logits" among them where logits are wanted.
+            layers: Names or aliases; "logits" among them where logits are wanted, and `pixel_layer(32)` where the
+                pictures themselves are, small.
             top_k: Pictures kept for each channel: at least this many can be asked for.
             positions: Random positions of each picture whose vectors are kept.
             further_steps: Steps that the technique will take afterwards. Progress then has a total of
@@ -153,7 +155,7 @@ class ImageSet:
             InvalidImageSet: a picture changed meanwhile, or none can be read.
             DiskFull: there is no room.
         """
-        names = [self.network.layer(layer).name for layer in layers]
+        names = [layer if pixel_edge(layer) else self.network.layer(layer).name for layer in layers]
         total = len(self) + further_steps
         if self._digests is None:
             for checked in self._scan():
@@ -236,18 +238,22 @@ class ImageSet:
 
     def _item(self, layer: str, top_k: int, positions: int) -> Item:
         spec = self.network.spec
-        seeing: dict[str, Any] = {
+        preparing: dict[str, Any] = {
             "format": FORMAT,
-            "weights": self.network.digest,
-            "architecture": type(self.network.module).__qualname__,
             "size": self._size or spec.input_size,
             "fit": self._fit,
-            "mean": spec.mean,
-            "std": spec.std,
             "interpolation": spec.interpolation,
             "crop_fraction": spec.crop_fraction,
         }
-        return self._store.item(seeing, layer, self.digest, top_k=top_k, positions=positions)
+        if pixel_edge(layer):  # which no network changes
+            return self._store.item(preparing, layer, self.digest, top_k=1, positions=0)
+        seeing = {
+            "weights": self.network.digest,
+            "architecture": type(self.network.module).__qualname__,
+            "mean": spec.mean,
+            "std": spec.std,
+        }
+        return self._store.item(preparing | seeing, layer, self.digest, top_k=top_k, positions=positions)
 
     def _scan(self) -> Iterator[int]:
         """The digest of each picture; gives how many, every now and then."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope_sdk.image_sets.item import FEATURES, LENGTHS, MAXIMA, PLACES, VECTORS, Item, Meta
+from convscope_sdk.image_sets.kept import Kept
 from convscope_sdk.image_sets.units import Best, ChannelStatistics
 
 if TYPE_CHECKING:
@@ -161,6 +162,14 @@ class Index:
             UnknownName: as `features`.
         """
         return self._summaries[self._name(layer)][1]
+
+    def kept(self, layer: str) -> Kept:
+        """Where a technique keeps what it derives from a layer's part: another state of the set has another.
+
+        Raises:
+            UnknownName: as `features`.
+        """
+        return Kept(self._items[self._name(layer)].kept)
 
     @property
     def note(self) -> str:

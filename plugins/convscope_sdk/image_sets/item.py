@@ -1,6 +1,7 @@
 """One layer's part of an index on disk: being written, picking up where it was left, or finished.
 
 <layer>/<set digest>/           finished: appears in one rename, and is then only read
+<layer>/<set digest>.kept/      what techniques derived from it
 <layer>/<set digest>.partial/   rows are appended; as many as `summary.npz` counts have reached the disk
 """
 
@@ -65,6 +66,11 @@ class Item:
     def partial(self) -> Path:
         """Where it lies while it is written."""
         return self.directory / f"{self.digest}.partial"
+
+    @property
+    def kept(self) -> Path:
+        """Where what was derived from it lies."""
+        return self.directory / f"{self.digest}.kept"
 
     @property
     def exists(self) -> bool:

@@ -81,7 +81,8 @@ class IndexStore:
         """Remove what earlier states of the set `set_name` left for this layer. Whoever reads it, goes on reading."""
         for other in self._whole(item):
             if other.digest != item.digest and other.meta().set_name == set_name:
-                shutil.rmtree(other.path, ignore_errors=True)
+                for path in (other.path, other.kept):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def working_at(self, items: Iterable[Item]) -> ForwardPass | None:
         """A pass of this process that is making one of the items."""
@@ -126,7 +127,7 @@ class IndexStore:
     def _whole(self, item: Item) -> list[Item]:
         if not item.directory.is_dir():
             return []
-        names = (path.name for path in item.directory.iterdir() if path.is_dir() and path.suffix != ".partial")
+        names = (path.name for path in item.directory.iterdir() if path.is_dir() and not path.suffix)
         others = (Item(item.layer, item.top_k, item.positions, item.directory, name) for name in names)
         return [other for other in others if other.exists]
 

@@ -15,6 +15,7 @@ Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.intp]
 
 _QUERIES = 256
+_AT_ONCE = 2**26  # rough distances in memory
 _ROWS = 8192
 _NEARLY_SAME = 1e-6  # of the squared lengths: below, the difference of large numbers is noise
 _PAIRS = 4096
@@ -56,11 +57,12 @@ def nearest(
         lengths: (N,) squared lengths of the rows in single precision, where they are at hand: saves half the time.
     """
     indices, distances = [], []
-    for start in range(0, len(queries), _QUERIES):
-        asked = queries[start : start + _QUERIES]
+    at_once = max(1, min(_QUERIES, _AT_ONCE // max(1, len(features))))
+    for start in range(0, len(queries), at_once):
+        asked = queries[start : start + at_once]
         rough, slack = _rough(asked, features, metric, lengths)
         if but is not None:
-            rough[np.arange(len(asked)), but[start : start + _QUERIES]] = np.inf
+            rough[np.arange(len(asked)), but[start : start + at_once]] = np.inf
         limits = np.partition(rough, k - 1, axis=1)[:, k - 1] + slack
         for query, values, limit in zip(asked, rough, limits, strict=True):
             rows = np.flatnonzero(values <= limit)
@@ -71,10 +73,12 @@ def nearest(
     return Nearest(np.stack(indices), np.stack(distances))
 
 
-def neighbors_in(points: Floats, k: int, metric: Metric = "l2", *, of: Rows | None = None) -> Rows:
+def neighbors_in(
+    points: Floats, k: int, metric: Metric = "l2", *, of: Rows | None = None, lengths: Floats | None = None
+) -> Rows:
     """(Q, k) the nearest other rows of each row, or of the rows `of`; nearest first, ties by index."""
     rows = np.arange(len(points)) if of is None else of
-    return nearest(points[rows], points, k, metric, but=rows).indices
+    return nearest(points[rows], points, k, metric, but=rows, lengths=lengths).indices
 
 
 def compared(queries: Floats, features: Floats, metric: Metric = "l2") -> NDArray[np.float64]:
