@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,27 +20,36 @@ from PIL import Image
 
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.image_sets.image_set import ImageSet
+from convscope_sdk.image_sets.kept import Kept
 from convscope_sdk.image_sets.spec import ImageSetEntry, ImageSetSpec
 from convscope_sdk.image_sets.store import IndexStore
 from convscope_sdk.images import fit_image, open_image, to_tensor
 from convscope_sdk.network import Network
+from convscope_techniques.embedding.cells import Cells
+from convscope_techniques.embedding.distances import nearest
 
-THROUGHPUT, GROWTH_MB, NEIGHBORS = 0.9, 200.0, 5.0
+THROUGHPUT, GROWTH_MB, NEIGHBORS, LIKELY, RECALL = 0.9, 200.0, 5.0, 2.0, 0.95
 LAYERS = ("penultimate",)
 BATCH = 8
 FEATURES, COLUMNS, K = 100_000, 1280, 6
+
+T = TypeVar("T")
 
 
 def run(*, quick: bool = False) -> Result:
     """Indexing against a bare loop; memory at 1,000 and 100,000 pictures; a query against scikit-learn's."""
     bare, indexed = _throughput(default_network(), 64 if quick else 256, 2 if quick else 3)
     small, large = (_resident_mb(count) for count in ((200, 1000) if quick else (1_000, 100_000)))
-    brute, ours, same = _neighbors(FEATURES // 10 if quick else FEATURES, 5)
+    count = FEATURES // 10 if quick else FEATURES
+    brute, ours, same = _neighbors(count, 5)
+    exact, likely, recall = _likely(count, 20)
     measures = (
         Measure("pictures a second: index / bare loop", bare / indexed, THROUGHPUT, at_least=True),
         Measure("growth of memory from 1,000 to 100,000 pictures", large - small, GROWTH_MB, "MB"),
         Measure("neighbour query: scikit-learn's brute force / ours", brute / ours, NEIGHBORS, at_least=True),
         Measure("neighbours that differ from scikit-learn's", same, 0, ""),
+        Measure("neighbour query: ours exactly / ours approximately", exact / likely, LIKELY, at_least=True),
+        Measure("recall of the approximate one", recall, RECALL, "", at_least=True),
     )
     details = {"bare loop": bare, "index": indexed, "small_mb": small, "large_mb": large, "brute": brute, "ours": ours}
     return Result("image_sets", measures, details)
@@ -145,8 +155,6 @@ def _neighbors(count: int, rounds: int) -> tuple[float, float, int]:
     """Median seconds of a query each, and how many of all neighbours found differ."""
     from sklearn.neighbors import NearestNeighbors
 
-    from convscope_techniques.embedding.distances import nearest
-
     rng = np.random.default_rng(0)
     features = rng.random((count, COLUMNS), dtype=np.float32)
     lengths = np.einsum("ij,ij->i", features, features)
@@ -162,6 +170,39 @@ def _neighbors(count: int, rounds: int) -> tuple[float, float, int]:
         differing += int((ours != theirs).sum())
     brute, own = zip(*times, strict=True)
     return median(brute), median(own), differing
+
+
+def _likely(count: int, rounds: int) -> tuple[float, float, float]:
+    """Median seconds of a query with all rows and with likely ones, and the share of neighbours that the latter finds.
+
+    Rows lie around centres, as features of pictures do: of evenly spread ones nobody can say which are likely.
+    """
+    rng = np.random.default_rng(1)
+    centers = rng.normal(size=(300, COLUMNS)).astype(np.float32)
+    features = rng.standard_normal((count, COLUMNS), np.float32)
+    features += 0.5 * centers[rng.integers(0, len(centers), count)]
+    lengths = np.einsum("ij,ij->i", features, features)
+    with tempfile.TemporaryDirectory() as folder:
+        cells = _last(Cells.steps(features, "l2", Kept(Path(folder)), lengths=lengths))
+        times, shared = [], 0
+        for row in rng.choice(count, rounds, replace=False).tolist():
+            began = time.perf_counter()
+            all_ = nearest(features[row][None], features, K, but=np.array([row]), lengths=lengths).indices
+            middle = time.perf_counter()
+            some = cells.nearest(features[row], features, K, "l2", but=row).indices
+            times.append((middle - began, time.perf_counter() - middle))
+            shared += len(np.intersect1d(all_, some))
+    exact, likely = zip(*times, strict=True)
+    return median(exact), median(likely), shared / (rounds * K)
+
+
+def _last(steps: Generator[Any, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from sklearn.manifold import TSNE, trustworthiness
 
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.image_sets.store import IndexStore
+from convscope_sdk.network import Network
+from convscope_sdk.technique import Technique
+from convscope_techniques.embedding.nearest_neighbors import nearest_neighbors
 from convscope_techniques.embedding.projection import principal_components
 from convscope_techniques.embedding.regular_grid import place
 from convscope_techniques.embedding.tsne import Tsne
@@ -48,11 +51,13 @@ def run(*, quick: bool = False) -> Result:
             Measure(f"trustworthiness, {name}: ours less theirs", trusted[0] - trusted[1], 0, "", at_least=True),
         ]
         details |= {f"{name}_theirs": theirs, f"{name}_ours": ours, f"{name}_trust_ours": trusted[0]}
+    patches, neighbors = _second_queries(3 if quick else 9)
     best, ideal, placed, cost = _grid(1156 if quick else CELLS)
     measures += [
         Measure("grid: linear_sum_assignment / ours", best / placed, GRID_TIMES, at_least=True),
         Measure("cost of the grid / the least", cost / ideal, GRID_COST),
-        Measure("maximal patches of an index that is there", _second_query(3 if quick else 9), SECOND_QUERY, "s"),
+        Measure("maximal patches of an index that is there", patches, SECOND_QUERY, "s"),
+        Measure("neighbours in an index that is there", neighbors, SECOND_QUERY, "s"),
     ]
     return Result("layouts", tuple(measures), details | {"linear_sum_assignment": best, "grid": placed})
 
@@ -109,8 +114,8 @@ def _grid(count: int) -> tuple[float, float, float, float]:
     return best, float(costs[assigned].sum()), placed, grid.cost
 
 
-def _second_query(rounds: int) -> float:
-    """Median wall seconds of a whole run for another channel of a layer that is in the index."""
+def _second_queries(rounds: int) -> tuple[float, float]:
+    """Median wall seconds of whole runs: another channel of a layer in the index, and another picture's neighbours."""
     network = default_network()
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder) / "pictures"
@@ -119,9 +124,14 @@ def _second_query(rounds: int) -> float:
         for number in range(PICTURES):
             Image.fromarray(rng.integers(0, 256, (240, 240, 3), np.uint8)).save(pictures / f"{number:03d}.jpg")
         sets = ImageSets({"pictures": pictures}, store=IndexStore(Path(folder) / "index"))
-        times = []
-        for channel in range(rounds + 1):
-            began = time.perf_counter()
-            list(maximal_patches.run(network, image_sets=sets, image_set="pictures", target=f"blocks.2:{channel}"))
-            times.append(time.perf_counter() - began)
-    return median(times[1:])
+        patches, neighbors = [], []
+        for number in range(rounds + 1):
+            patches.append(_second(maximal_patches, network, sets, target=f"blocks.2:{number}"))
+            neighbors.append(_second(nearest_neighbors, network, sets, member=f"{number:03d}.jpg"))
+    return median(patches[1:]), median(neighbors[1:])
+
+
+def _second(technique: Technique[Any], network: Network, sets: ImageSets, **params: Any) -> float:
+    began = time.perf_counter()
+    list(technique.run(network, image_sets=sets, image_set="pictures", **params))
+    return time.perf_counter() - began
