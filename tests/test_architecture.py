@@ -45,7 +45,7 @@ WIRE = (
 )
 PROTOBUF = ("google.protobuf", "google.rpc", "grpc_health", "grpc_reflection", STUBS)
 # The front end: it starts in a second, and no plugin can crash it.
-FRONT_END = ("access", "api", "runs", "engine", "images", "observers", "config", "app")
+FRONT_END = ("access", "api", "runs", "engine", "images", "observers", "storage", "config", "app")
 HEAVY = ("torch", "torchvision", "timm")
 
 MAX_FILE_LINES = 400

@@ -153,6 +153,21 @@ class Settings(BaseModel):
     max_upload_bytes: ByteSize = Field(
         default=ByteSize(256 * 2**20), ge=1, description="Bytes that one upload may have."
     )
+    keep_seconds: float = Field(
+        default=0.0, ge=0, description="Time after its end that a run is kept; 0 keeps it until somebody deletes it."
+    )
+    keep_bytes: ByteSize = Field(
+        default=ByteSize(0),
+        ge=0,
+        description="Bytes that runs may take together, logs, inputs and results; beyond it those go that ended first. "
+        "0 sets no bound.",
+    )
+    keep_upload_seconds: float = Field(
+        default=86400.0, ge=60, description="Time that an upload is kept which no run and no image set refers to."
+    )
+    tidy_seconds: float = Field(
+        default=600.0, gt=0, description="Time between two looks for what is not to be kept any more."
+    )
     drain_grace: float = Field(default=30.0, ge=0, description="Time that live runs have to end at shut-down.")
     disconnect_grace: float = Field(
         default=60.0,

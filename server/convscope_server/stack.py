@@ -10,15 +10,15 @@ from convscope_server.api.server import Servicers
 from convscope_server.config import Settings
 from convscope_server.engine.engine import Engine
 from convscope_server.engine.options import Environment, WorkerOptions
-from convscope_server.images.content import ContentStore
-from convscope_server.images.set_store import ImageSetStore
 from convscope_server.images.sets import ImageSetService
 from convscope_server.observers.observers import Observers
 from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.service import RunService
-from convscope_server.runs.store import RunStore
+from convscope_server.storage.archive import Archive
+from convscope_server.storage.limits import KeepLimits
+from convscope_server.storage.tidying import Tidying
 
-__all__ = ["Stack", "worker_options"]
+__all__ = ["Stack", "keep_limits", "worker_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +29,27 @@ class Stack:
     runs: RunService
     image_sets: ImageSetService
     observers: Observers
+    tidying: Tidying
     servicers: Servicers
     admission: Admission
 
     @classmethod
     def build(cls, settings: Settings, engine: Engine, *, database: str, blobs: str, door: Door | None = None) -> Stack:
         """The stack over a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet."""
-        content = ContentStore(blobs, max_bytes=settings.max_upload_bytes)
+        archive = Archive.at(database, blobs, keep_limits(settings), max_bytes=settings.max_upload_bytes)
+        store, content = archive.runs, archive.content
         limits = RunLimits(
             disconnect_grace=settings.disconnect_grace,
             max_queued=settings.max_queued,
             drain_grace=settings.drain_grace,
         )
-        store, uploaded = RunStore(database), ImageSetStore(database)
-        content.holders += [store.referred, uploaded.referred]
         runs = RunService(store, content, engine, limits)
-        image_sets = ImageSetService(uploaded, content, engine, folders=settings.image_sets_dir)
+        image_sets = ImageSetService(archive.image_sets, content, engine, folders=settings.image_sets_dir)
         servicers = Servicers.of(runs, store, image_sets, content, engine=engine, settings=settings)
         observers = Observers(settings.plugin_files)
         runs.observe = observers.tell
-        return cls(engine, runs, image_sets, observers, servicers, Admission(Gate(), door or Door()))
+        tidying = Tidying(archive.retention, settings.tidy_seconds)
+        return cls(engine, runs, image_sets, observers, tidying, servicers, Admission(Gate(), door or Door()))
 
     async def start(self) -> None:
         """Start the engine, take up earlier runs, and open the gate.
@@ -59,13 +60,24 @@ class Stack:
         await self.runs.start()
         await self.image_sets.start()
         self.observers.start(self.engine.catalog.plugins)
+        self.tidying.start()
         self.admission.gate.open = True
 
     async def close(self) -> None:
         """Stop everything now."""
+        await self.tidying.close()
         await self.runs.close()
         await self.observers.close()
         await self.image_sets.close()
+
+
+def keep_limits(settings: Settings) -> KeepLimits:
+    """How much is kept, and how long."""
+    return KeepLimits(
+        seconds=settings.keep_seconds,
+        bytes=int(settings.keep_bytes),
+        upload_seconds=settings.keep_upload_seconds,
+    )
 
 
 def worker_options(settings: Settings, *, content_url: str = "", index_dir: str = "") -> WorkerOptions:

@@ -23,12 +23,13 @@ async def run_service(
     engine: FakeEngine,
     *,
     url: str = "sqlite://",
+    store: RunStore | None = None,
     content: ContentStore | None = None,
     limits: RunLimits | None = None,
 ) -> AsyncIterator[RunService]:
     """A started service, closed at the end."""
     content = content or ContentStore(f"memory://{uuid4().hex}")
-    service = RunService(RunStore(url), content, engine, limits)
+    service = RunService(store or RunStore(url), content, engine, limits)
     await service.start()
     try:
         yield service

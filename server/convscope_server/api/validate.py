@@ -6,7 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 
-from convscope.v1 import artifact_pb2, run_pb2
+from convscope.v1 import run_pb2
 from convscope_sdk.encoding import HOST_MEDIA_TYPES
 from convscope_sdk.errors import InvalidImage, near_names
 from convscope_sdk.images import check_header
@@ -66,12 +66,11 @@ class Validator:
         pictures = await self._read(request, violations)
         violations.refuse_any()
         image_sets = await self.image_sets.manifests(_image_sets(request, technique), scope=acting().scope)
-        digests = {path: await self._kept(image, data) for path, (image, data) in pictures.items()}
+        # Those named by digest too, which holds them until the run does.
+        digests = {path: await self.content.put(data) for path, data in pictures.items()}
         return _stored(request, digests, image_sets, watched=watched)
 
-    async def _read(
-        self, request: run_pb2.VisualizeRequest, violations: Violations
-    ) -> dict[str, tuple[artifact_pb2.Image, bytes]]:
+    async def _read(self, request: run_pb2.VisualizeRequest, violations: Violations) -> dict[str, bytes]:
         """The pictures by path, their headers checked."""
         images = {f"extra_images.{role}": image for role, image in request.extra_images.items()}
         if request.HasField("image"):
@@ -85,11 +84,8 @@ class Validator:
                 await asyncio.to_thread(check_header, data, max_pixels=self.max_image_pixels)
             except InvalidImage as refusal:
                 violations.add_image(path, refusal)
-            pictures[path] = (image, data)
+            pictures[path] = data
         return pictures
-
-    async def _kept(self, image: artifact_pb2.Image, data: bytes) -> str:
-        return image.digest or await self.content.put(data)
 
 
 def find_technique(name: str, catalog: Catalog) -> TechniqueInfo:

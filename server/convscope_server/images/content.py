@@ -4,60 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import threading
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
 
-import fsspec
-
 from convscope_server.errors import RequestError
+from convscope_server.images.blobs import BlobInfo, Blobs, digest_of, mismatch
+from convscope_server.images.leases import Leases
+from convscope_server.room import needs_room
 
-__all__ = ["Blobs", "ContentStore", "Upload", "content_not_found", "digest_of"]
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_INCOMING = "incoming"
+__all__ = ["ContentStore", "Upload", "content_not_found", "digest_of"]
 
 T = TypeVar("T")
 
 Holder = Callable[[Collection[str]], Awaitable[set[str]]]
-
-
-def digest_of(content: bytes) -> str:
-    """The name of a blob: "sha256:" and 64 lower-case hexadecimal digits."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+Leased = Callable[[str], AbstractAsyncContextManager[None]]
+Forgetter = Callable[[Collection[str]], Awaitable[object]]
 
 
 class ContentStore:
     """Blobs under an fsspec URL ("/data/content", "file:///…", "memory://name", "s3://…").
 
     A blob appears under its name whole or not at all: it is written under another name first, then renamed.
+    Whoever sends a blob or finds it here has a lease of it, until `used` says that something refers to it.
     All methods may be called at once from one event loop; blocking work happens in threads.
 
     Args:
         url: Where blobs lie; made when the first one arrives.
         max_bytes: Largest blob.
+        lease_seconds: How long a lease holds.
+        clock: Unix seconds.
 
     Attributes:
         holders: Each gives those of some blobs that it needs.
+        forgetters: Each is told of blobs that are about to go.
     """
 
-    def __init__(self, url: str, *, max_bytes: int = 256 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_bytes: int = 256 * 1024 * 1024,
+        lease_seconds: float = 86400.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._blobs = Blobs(url, max_bytes)
+        self._clock = clock
+        self._leases = Leases(lease_seconds, clock)
+        self._leaving: dict[str, asyncio.Event] = {}
+        self._drops: list[set[str]] = []
         self.max_bytes = max_bytes
+        self.lease_seconds = lease_seconds
         self.holders: list[Holder] = []
+        self.forgetters: list[Forgetter] = []
 
     async def put(self, content: bytes, digest: str | None = None) -> str:
         """Keep a blob and get its digest; one that is there already is not written again.
 
         Raises:
             RequestError: INVALID_ARGUMENT, DIGEST_MISMATCH where `digest` is given and is not the content's,
-                CONTENT_TOO_LARGE.
+                CONTENT_TOO_LARGE; RESOURCE_EXHAUSTED, STORAGE_FULL.
         """
-        return await asyncio.to_thread(self._blobs.put, content, digest)
+        found = await asyncio.to_thread(digest_of, content)
+        async with self._leased(found):
+            await asyncio.to_thread(self._blobs.put, content, digest)
+            await asyncio.to_thread(self._touch, [found])
+        return found
 
     async def get(self, digest: str) -> bytes:
         """A whole blob.
@@ -92,23 +106,54 @@ class ContentStore:
             RequestError: INVALID_ARGUMENT, DIGEST_INVALID.
         """
         paths = {digest: self._blobs.path(digest) for digest in digests}
-        return await asyncio.to_thread(lambda: [d for d, path in paths.items() if not self._blobs.exists(path)])
+        new = await self._lease(paths)
+        gone = await asyncio.to_thread(lambda: [d for d, path in paths.items() if not self._blobs.exists(path)])
+        self._leases.release(new & set(gone))
+        await asyncio.to_thread(self._touch, paths.keys() - set(gone))
+        return gone
 
     async def total_size(self, digests: Iterable[str]) -> int:
-        """Length in bytes of blobs that are all here, together."""
-        paths = [self._blobs.path(digest) for digest in digests]
-        return await asyncio.to_thread(lambda: sum(map(self._blobs.size, paths)))
+        """Length in bytes of those of the blobs that are here, together."""
+        return await asyncio.to_thread(lambda: sum(map(self._size, list(digests))))
+
+    def used(self, digests: Collection[str]) -> None:
+        """Something refers to these now: it holds them, and leases are over."""
+        self._leases.release(digests)
+        for each in self._drops:
+            each.update(digests)
 
     async def delete(self, digest: str) -> None:
         """Forget a blob; one that is not here is fine."""
         await asyncio.to_thread(self._blobs.remove, self._blobs.path(digest))
 
-    async def drop(self, digests: Collection[str]) -> None:
-        """Forget those of the blobs that no holder needs."""
-        held = {digest for holder in self.holders for digest in await holder(digests)} if digests else set()
-        for digest in digests:
-            if digest not in held:
-                await self.delete(digest)
+    async def drop(self, digests: Collection[str]) -> int:
+        """Forget those of the blobs that no holder needs and nobody has a lease of; gives the bytes that were freed."""
+        used: set[str] = set()  # while holders are asked: they may have answered before it was
+        self._drops.append(used)
+        try:
+            held = {digest for holder in self.holders for digest in await holder(digests)} if digests else set()
+        finally:
+            self._drops.remove(used)
+        leaving = set(digests) - held - used - self._leases.held(digests) - self._leaving.keys()
+        # No turn of the loop until here: whoever wants one of these from now on waits, and finds it gone.
+        gone = asyncio.Event()
+        self._leaving.update(dict.fromkeys(leaving, gone))
+        try:
+            for forget in self.forgetters if leaving else ():
+                await forget(leaving)
+            return await asyncio.shield(asyncio.to_thread(self._remove, sorted(leaving)))
+        finally:
+            for digest in leaving:
+                del self._leaving[digest]
+            gone.set()
+
+    async def folders(self) -> list[str]:
+        """The folders that hold blobs, for `listed`."""
+        return await asyncio.to_thread(self._blobs.folders)
+
+    async def listed(self, folder: str) -> list[BlobInfo]:
+        """The files of a folder."""
+        return await asyncio.to_thread(self._blobs.listed, folder)
 
     def upload(self, digest: str) -> Upload:
         """A blob that arrives in pieces.
@@ -118,11 +163,45 @@ class ContentStore:
         Raises:
             RequestError: INVALID_ARGUMENT, DIGEST_INVALID.
         """
-        return Upload(self._blobs, digest)
+        return Upload(self._blobs, digest, self._leased, self._touch)
 
     async def sweep(self, *, older_than: float = 86400.0) -> int:
         """Remove what killed uploads left behind more than `older_than` seconds ago; gives how many there were."""
-        return await asyncio.to_thread(self._blobs.sweep, time.time() - older_than)
+        self._leases.expire()
+        return await asyncio.to_thread(self._blobs.sweep, self._clock() - older_than)
+
+    async def _lease(self, digests: Collection[str]) -> set[str]:
+        """Keep blobs from being dropped, once those that are on their way out have gone; gives the new leases."""
+        new = self._leases.take(digests)
+        for gone in {self._leaving[digest] for digest in digests if digest in self._leaving}:
+            await gone.wait()
+        return new
+
+    @asynccontextmanager
+    async def _leased(self, digest: str) -> AsyncIterator[None]:
+        """Within it a blob arrives; the lease stays if it did."""
+        new = await self._lease([digest])
+        try:
+            yield
+        except BaseException:
+            self._leases.release(new)
+            raise
+
+    def _touch(self, digests: Collection[str]) -> None:
+        moment = self._clock()
+        for digest in digests:
+            self._blobs.touch(self._blobs.path(digest), moment)
+
+    def _size(self, digest: str) -> int:
+        with suppress(FileNotFoundError):
+            return self._blobs.size(self._blobs.path(digest))
+        return 0
+
+    def _remove(self, digests: Collection[str]) -> int:
+        freed = sum(map(self._size, digests))
+        for digest in digests:
+            self._blobs.remove(self._blobs.path(digest))
+        return freed
 
     async def _found(self, digest: str, action: Callable[[str], T]) -> T:
         path = self._blobs.path(digest)
@@ -135,9 +214,11 @@ class ContentStore:
 class Upload:
     """One blob on its way in; what was not committed when the `async with` block ends is gone."""
 
-    def __init__(self, blobs: Blobs, digest: str) -> None:
+    def __init__(self, blobs: Blobs, digest: str, leased: Leased, touch: Callable[[Collection[str]], None]) -> None:
         self._blobs = blobs
         self._digest = digest
+        self._leased = leased
+        self._touch = touch
         self._path = blobs.path(digest)
         self._temporary = ""
         self._file: Any = None
@@ -155,7 +236,7 @@ class Upload:
         """Add the next bytes.
 
         Raises:
-            RequestError: INVALID_ARGUMENT, CONTENT_TOO_LARGE.
+            RequestError: INVALID_ARGUMENT, CONTENT_TOO_LARGE; RESOURCE_EXHAUSTED, STORAGE_FULL.
         """
         self._blobs.check_size(self.size_bytes + len(chunk))
         self.size_bytes += len(chunk)
@@ -165,13 +246,14 @@ class Upload:
         """Keep the blob; gives its digest.
 
         Raises:
-            RequestError: INVALID_ARGUMENT, DIGEST_MISMATCH; nothing is kept then.
+            RequestError: INVALID_ARGUMENT, DIGEST_MISMATCH; RESOURCE_EXHAUSTED, STORAGE_FULL; nothing is kept then.
         """
-        await asyncio.to_thread(self._commit)
+        async with self._leased(self._digest):
+            await asyncio.to_thread(self._commit)
         return self._digest
 
     def _write(self, chunk: bytes) -> None:
-        with self._lock:
+        with self._lock, needs_room():
             self._open()
             self._hash.update(chunk)
             self._file.write(chunk)
@@ -183,119 +265,21 @@ class Upload:
 
     def _commit(self) -> None:
         with self._lock:
-            self._open()
-            self._file.close()
+            with needs_room():
+                self._open()
+                self._file.close()
             actual = f"sha256:{self._hash.hexdigest()}"
             if actual != self._digest:
-                raise _mismatch(self._digest, actual)
+                raise mismatch(self._digest, actual)
             self._blobs.rename(self._temporary, self._path)
+            self._touch([self._digest])
 
     def _abort(self) -> None:
         with self._lock:
             if self._file is not None:
-                self._file.close()
+                with suppress(OSError):  # no room for what it still holds: it is thrown away
+                    self._file.close()
                 self._blobs.remove(self._temporary)
-
-
-class Blobs:
-    """The blocking half: paths and files. What is asked of them blocks."""
-
-    def __init__(self, url: str, max_bytes: int) -> None:
-        self._fs: Any
-        self._fs, root = fsspec.core.url_to_fs(url)
-        self._root: str = root.rstrip("/")
-        self._max_bytes = max_bytes
-
-    def path(self, digest: str) -> str:
-        """Where a blob lies. Refuses anything but a digest, so that no name can lead out of the store."""
-        if not _DIGEST.fullmatch(digest):
-            what = f'{digest[:80]!r} is not "sha256:" and 64 lower-case hexadecimal digits'
-            raise RequestError.invalid("DIGEST_INVALID", [("digest", what)])
-        name = digest.removeprefix("sha256:")
-        return f"{self._root}/{name[:2]}/{name}"
-
-    def put(self, content: bytes, digest: str | None) -> str:
-        """Keep a blob, unless it is there; gives its digest."""
-        self.check_size(len(content))
-        actual = digest_of(content)
-        if digest is not None and digest != actual:
-            raise _mismatch(digest, actual)
-        path = self.path(actual)
-        if not self.exists(path):
-            temporary = self.temporary()
-            try:
-                with self.create(temporary) as file:
-                    file.write(content)
-                self.rename(temporary, path)
-            finally:
-                self.remove(temporary)
-        return actual
-
-    def read(self, path: str, offset: int, size: int) -> bytes:
-        """At most `size` bytes from `offset` on; the rest where `size` is negative."""
-        with self._fs.open(path, "rb") as file:
-            file.seek(offset)
-            return bytes(file.read(size))
-
-    def size(self, path: str) -> int:
-        """Length in bytes."""
-        return int(self._fs.size(path))
-
-    def exists(self, path: str) -> bool:
-        """Whether there is one."""
-        return bool(self._fs.exists(path))
-
-    def temporary(self) -> str:
-        """Where a blob may be written that is not whole yet."""
-        return f"{self._root}/{_INCOMING}/{uuid.uuid4().hex}"
-
-    def create(self, path: str) -> Any:
-        """A file to write to."""
-        self._make_folder_of(path)
-        return self._fs.open(path, "wb")
-
-    def rename(self, temporary: str, path: str) -> None:
-        """Let a whole blob appear under its name."""
-        self._make_folder_of(path)
-        self._fs.mv(temporary, path)
-
-    def remove(self, path: str) -> None:
-        """Forget it; one that is not here is fine."""
-        with suppress(FileNotFoundError):
-            self._fs.rm_file(path)
-
-    def sweep(self, before: float) -> int:
-        """Remove what was left unfinished before a time; gives how many there were."""
-        try:
-            paths: list[str] = self._fs.ls(f"{self._root}/{_INCOMING}", detail=False)
-        except FileNotFoundError:
-            return 0
-        old = [path for path in paths if self._fs.modified(path).timestamp() < before]
-        for path in old:
-            self.remove(path)
-        return len(old)
-
-    def check_size(self, size: int) -> None:
-        """Refuses a blob above the largest size."""
-        if size > self._max_bytes:
-            raise RequestError.of(
-                "INVALID_ARGUMENT",
-                "CONTENT_TOO_LARGE",
-                f"the content has more than {self._max_bytes} bytes, the most that this server keeps",
-                metadata={"max_bytes": str(self._max_bytes)},
-            )
-
-    def _make_folder_of(self, path: str) -> None:
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-
-
-def _mismatch(digest: str, actual: str) -> RequestError:
-    return RequestError.of(
-        "INVALID_ARGUMENT",
-        "DIGEST_MISMATCH",
-        f"the bytes that arrived have the digest {actual}, not {digest}: cut short or altered; send them again",
-        metadata={"expected": digest, "actual": actual},
-    )
 
 
 def content_not_found(digest: str) -> RequestError:

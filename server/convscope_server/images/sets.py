@@ -109,6 +109,7 @@ class ImageSetService:
         await self._check_name(name)
         earlier = await self._store.find(name, owner)
         if earlier is not None and earlier.manifest == manifest:
+            self._content.used(await self._digests(manifest))
             return earlier
         if earlier is not None and not replace:
             raise _exists(name, f"with other pictures ({earlier.count:,}); set replace, or choose another name")
@@ -119,7 +120,10 @@ class ImageSetService:
             for column, values in parsed.columns.items()
         }
         new = UploadedSet(name, manifest, len(parsed.members), size, time.time(), labels, owner)
-        await self._content.drop(await self._store.put(new, {member.digest for member in parsed.members}))
+        digests = {member.digest for member in parsed.members}
+        left = await self._store.put(new, digests)
+        self._content.used({*digests, manifest})
+        await self._content.drop(left)
         return new
 
     async def delete(self, name: str, *, scope: str | None = None) -> None:
@@ -154,6 +158,11 @@ class ImageSetService:
         for info in await self._others():
             if info.name == name:
                 raise _exists(name, f"and comes from {info.source!r}; choose another name")
+
+    async def _digests(self, manifest: str) -> set[str]:
+        """All that a set is made of."""
+        parsed = await asyncio.to_thread(parse_manifest, await self._content.get(manifest))
+        return {manifest, *(member.digest for member in parsed.members)}
 
     async def _size(self, manifest: Manifest, reach: Reach | None) -> int:
         """Bytes of all files."""

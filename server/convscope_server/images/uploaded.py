@@ -10,7 +10,7 @@ import msgspec
 from convscope_sdk.errors import InvalidImageSet
 from convscope_sdk.image_sets.spec import ImageSetEntry, ImageSetSpec
 from convscope_server.errors import RequestError
-from convscope_server.images.content import Blobs
+from convscope_server.images.blobs import Blobs
 
 __all__ = ["Manifest", "Member", "UploadedSets", "UploadedSource", "parse_manifest"]
 

@@ -112,6 +112,7 @@ class Appender:
         now, first = time.time(), self._log.last + 1
         entries = [LoggedEvent(self._log.run, first + i, now, event) for i, event in enumerate(kept)]
         if await self._store.append(self._log.run, entries):
+            self._content.used([event.artifact.digest for event in kept if isinstance(event, Preview | Result)])
             self._log.publish(entries)
             self._on_stored(entries)
         else:

@@ -253,6 +253,7 @@ class RunService:
             record, created = await self._store.insert(new, entries)
         finally:
             self._submitting -= 1
+        self._content.used([*request.inputs.values(), *request.image_sets.values()])
         if created:
             log = RunLog(run)
             log.publish(entries)

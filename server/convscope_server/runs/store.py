@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, delete, func, insert, not_, or_, select, update
 
 from convscope_server.errors import RequestError
+from convscope_server.room import needs_room
 from convscope_server.runs import schema
 from convscope_server.runs.events import Error, Event, Failed, Preview, Result, Started, is_terminal
 from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint, state_after
@@ -74,7 +75,7 @@ class RunStore:
             RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED: by another request.
         """
         mark = fingerprint(record.request)
-        found = await self._write(lambda connection: _insert(connection, record, mark, entries))
+        found = await self.write(lambda connection: _insert(connection, record, mark, entries))
         return (record, True) if found is None else (_same(found, mark), False)
 
     async def find(self, request: RunRequest) -> RunRecord | None:
@@ -84,7 +85,7 @@ class RunStore:
             RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED: another request made it.
         """
         query = select(runs).where(*_by_request(request))
-        found = await self._read(lambda connection: connection.execute(query).first())
+        found = await self.read(lambda connection: connection.execute(query).first())
         return None if found is None else _same(found, fingerprint(request))
 
     async def append(self, run: str, entries: Sequence[LoggedEvent]) -> bool:
@@ -92,7 +93,7 @@ class RunStore:
 
         False, and nothing is kept, where the run has ended, is gone, or its log does not reach to the first entry.
         """
-        return await self._write(lambda connection: _append(connection, run, entries))
+        return await self.write(lambda connection: _append(connection, run, entries))
 
     async def events(self, run: str, *, after: int, through: int, skips: Skips, limit: int) -> list[LoggedEvent]:
         """At most `limit` entries with after < sequence <= through that `skips` does not leave out, in order."""
@@ -103,7 +104,7 @@ class RunStore:
             .order_by(events.c.sequence)
             .limit(limit)
         )
-        return await self._read(
+        return await self.read(
             lambda connection: [
                 LoggedEvent(run, row.sequence, row.time, _decode_event(row.payload))
                 for row in connection.execute(query)
@@ -117,7 +118,7 @@ class RunStore:
             .where(events.c.run == run, events.c.kind.in_(_SKIPPABLE))
             .group_by(events.c.kind)
         )
-        found = await self._read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
+        found = await self.read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
         return found.get("preview", 0), found.get("progress", 0)
 
     async def get(self, run: str, *, owner: str | None = None) -> RunRecord:
@@ -127,7 +128,7 @@ class RunStore:
             RequestError: NOT_FOUND, RUN_NOT_FOUND.
         """
         query = select(runs).where(runs.c.id == run)
-        found = await self._read(lambda connection: connection.execute(query).first())
+        found = await self.read(lambda connection: connection.execute(query).first())
         if found is None or owner not in {None, found.owner}:
             raise no_run(run)
         return _record(found)
@@ -141,14 +142,14 @@ class RunStore:
         query = select(runs).where(*_matching(where)).order_by(runs.c.number.desc()).limit(page_size + 1)
         if page_token:
             query = query.where(runs.c.number < _number_of(page_token))
-        rows = await self._read(lambda connection: list(connection.execute(query)))
+        rows = await self.read(lambda connection: list(connection.execute(query)))
         token = _token_of(rows[page_size - 1].number) if len(rows) > page_size else ""
         return [_record(row) for row in rows[:page_size]], token
 
     async def alive(self) -> list[tuple[RunRecord, int]]:
         """The runs that have not ended, first come first, each with the number of its attempts so far."""
         query = select(runs).where(runs.c.end_time.is_(None)).order_by(runs.c.number)
-        rows = await self._read(lambda connection: list(connection.execute(query)))
+        rows = await self.read(lambda connection: list(connection.execute(query)))
         return [(_record(row), row.attempts) for row in rows]
 
     async def referred(self, digests: Iterable[str]) -> set[str]:
@@ -158,7 +159,7 @@ class RunStore:
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
             query = select(contents.c.digest).where(contents.c.digest.in_(some)).distinct()
-            found |= await self._read(partial(_digests, query))
+            found |= await self.read(partial(_digests, query))
         return found
 
     async def delete(self, run: str) -> list[str]:
@@ -167,7 +168,7 @@ class RunStore:
         Raises:
             RequestError: NOT_FOUND, RUN_NOT_FOUND.
         """
-        orphans = await self._write(lambda connection: _delete(connection, run))
+        orphans = await self.write(lambda connection: _delete(connection, run))
         if orphans is None:
             raise no_run(run)
         return orphans
@@ -180,7 +181,7 @@ class RunStore:
             if connection.execute(query).first() is None:
                 connection.execute(insert(holdings), {"owner": owner, "digest": digest})
 
-        await self._write(work)
+        await self.write(work)
 
     async def held(self, owner: str, digests: Iterable[str]) -> set[str]:
         """Those of `digests` that the owner sent, or that a run of theirs refers to."""
@@ -191,13 +192,20 @@ class RunStore:
             .join(runs, runs.c.id == contents.c.run)
             .where(runs.c.owner == owner, contents.c.digest.in_(wanted))
         )
-        return await self._read(lambda connection: set(connection.execute(sent.union(referred)).scalars()))
+        return await self.read(lambda connection: set(connection.execute(sent.union(referred)).scalars()))
 
-    async def _write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, once it is committed. `work` may be called twice and changes nothing in memory.
+
+        Raises:
+            RequestError: RESOURCE_EXHAUSTED, STORAGE_FULL.
+        """
         assert self._writer is not None, "the store is open"
-        return await self._writer.run(work)
+        with needs_room():
+            return await self._writer.run(work)
 
-    async def _read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` finds."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
 
     def _read_now(self, work: Callable[[Connection], T]) -> T:
@@ -228,7 +236,7 @@ def _insert(connection: Connection, record: RunRecord, mark: str, entries: Seque
         connection.execute(
             insert(labels), [{"run": record.id, "key": k, "value": v} for k, v in request.labels.items()]
         )
-    _refer(connection, record.id, request.inputs.values(), made=False)
+    _refer(connection, record.id, [*request.inputs.values(), *request.image_sets.values()], made=False)
     return None
 
 
@@ -370,6 +378,5 @@ def _number_of(token: str) -> int:
 
 def no_run(run: str) -> RequestError:
     """The refusal for a run that there is not, or that is somebody else's: the two look alike."""
-    return RequestError.of(
-        "NOT_FOUND", "RUN_NOT_FOUND", f"no run {run!r}; ListRuns names those there are", metadata={"run": run}
-    )
+    message = f"no run {run!r}, or not any more: this server may keep runs only so long; ListRuns names those there are"
+    return RequestError.of("NOT_FOUND", "RUN_NOT_FOUND", message, metadata={"run": run})

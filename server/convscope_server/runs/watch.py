@@ -90,7 +90,7 @@ class Watcher:
                 if is_terminal(logged.event):
                     return
         if self._told < self._log.last:
-            raise RequestError.of("NOT_FOUND", "RUN_NOT_FOUND", f"run {self._log.run} was deleted")
+            raise _removed(self._log.run)
 
     async def _next_page(self) -> list[LoggedEvent]:
         """Some entries, or none at the end of an ended log."""
@@ -124,3 +124,8 @@ class Watcher:
     def _note_handover(self, piled_up: int, seconds: float) -> None:
         if not self._every_preview and seconds >= self._slow and piled_up >= _PILED_UP:
             self._skips = replace(self._skips, through=self._log.last, keep=self._log.newest)
+
+
+def _removed(run: str) -> RequestError:
+    message = f"run {run} was removed while it was watched: its owner deleted it, or this server keeps runs no longer"
+    return RequestError.of("NOT_FOUND", "RUN_NOT_FOUND", message, metadata={"run": run})

@@ -25,6 +25,7 @@ from convscope_server.runs.run import LoggedEvent, RunFilter
 from convscope_server.runs.service import RunService
 from support.aio import eventually, in_loop
 from support.fake_engine import FakeEngine, artifact, steps
+from support.keeping import absent
 from support.run_house import assert_whole_log, kinds, request, run_service, watched
 
 DONE = Succeeded(Report())
@@ -306,10 +307,10 @@ async def test_delete_takes_the_events_and_the_blobs_that_nothing_else_refers_to
         await _with_large_result(service, engine, b"x" * 50, image=digest_of(b"the input of one more"))
         shared, used = digest_of(b"shared by two"), digest_of(b"the input of one more")
         await service.delete(one)
-        assert await content.missing([image, shared, used]) == []
+        assert absent(content, [image, shared, used]) == []
         await service.delete(two)
         await service.delete(three)
-        assert await content.missing([image, shared, used]) == [shared]
+        assert absent(content, [image, shared, used]) == [shared]
         with pytest.raises(RequestError) as refusal:
             await service.delete(one)
         assert refusal.value.error.reason == "RUN_NOT_FOUND"

@@ -1,0 +1,1 @@
+"""What is kept for how long, and what an operator does to the data directory."""

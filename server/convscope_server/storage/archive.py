@@ -1,0 +1,56 @@
+"""Everything that is stored: runs, image sets, and the blobs that they are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+
+from convscope_server.images.content import ContentStore
+from convscope_server.images.set_store import ImageSetStore
+from convscope_server.runs.store import RunStore
+from convscope_server.storage import records
+from convscope_server.storage.limits import KeepLimits
+from convscope_server.storage.live_sets import LiveSets
+from convscope_server.storage.retention import Retention
+
+__all__ = ["Archive"]
+
+_MAX_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The stores of a server, which know of each other what must stay."""
+
+    runs: RunStore
+    image_sets: ImageSetStore
+    content: ContentStore
+    limits: KeepLimits
+    clock: Callable[[], float] = time.time
+
+    @classmethod
+    def at(
+        cls,
+        database: str,
+        blobs: str,
+        limits: KeepLimits,
+        *,
+        max_bytes: int = _MAX_BYTES,
+        clock: Callable[[], float] = time.time,
+    ) -> Archive:
+        """What lies in a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet."""
+        content = ContentStore(blobs, max_bytes=max_bytes, lease_seconds=limits.upload_seconds, clock=clock)
+        found = cls(RunStore(database), ImageSetStore(database), content, limits, clock)
+        content.holders += [found.runs.referred, found.image_sets.referred, LiveSets(found.runs, content).needed]
+        content.forgetters.append(found._let_go)
+        return found
+
+    @property
+    def retention(self) -> Retention:
+        """Keeps it within its limits."""
+        return Retention(self.runs, self.content, self.image_sets.referred, self.limits, self.clock)
+
+    async def _let_go(self, digests: Collection[str]) -> None:
+        await self.runs.write(partial(records.let_go, digests=sorted(digests)))
