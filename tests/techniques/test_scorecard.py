@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from convscope_sdk.events import Progress, Table
+from convscope_sdk.events import Image, Progress, Table
 from convscope_sdk.network import Network
 from convscope_sdk.technique import Technique
 from convscope_techniques import convscope_techniques
@@ -71,6 +71,7 @@ def test_its_steps_count_on_from_the_techniques_own(identifier: str) -> None:
 def test_the_tables_tell_how_confidence_and_likeness_go() -> None:
     seen = _scored("saliency", scores="full", target=3)
     curves = seen.one(Table, "faithfulness").rows
+    assert seen.one(Image, "faithfulness").image.shape == (3, 264, 384)
     assert (curves[0]["fraction"], curves[-1]["fraction"]) == (0, 1)
     assert curves[0]["deletion"] == pytest.approx(seen.scores["target_probability"])
     assert curves[-1]["insertion"] == pytest.approx(seen.scores["target_probability"])

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from convscope_sdk.events import Event, Note, Progress, Scores, Table
+from convscope_sdk.events import Event, Image, Note, Progress, Scores, Table
 from convscope_sdk.network import Network
 from convscope_sdk.run import Run
 from convscope_sdk.target import Target, target_field
 from convscope_techniques.attribution.baseline import baseline_of, blurred
+from convscope_techniques.attribution.curve_picture import curve_picture
 from convscope_techniques.attribution.faithfulness import STEPS, Curve, confidence, curve, curve_passes, kept
 from convscope_techniques.attribution.params import ScoredParams
 from convscope_techniques.attribution.randomisation import Likeness, stage_count, stages
@@ -70,7 +72,9 @@ def _faithfulness(run: Run[P], values: Tensor, target: Target, whole: float) -> 
         left = float(confidence(network, kept(image, mean, values), target))
     drop = {"average_drop": max(whole - left, 0.0) / abs(whole), "confidence_increase": float(left > whole)}
     yield Scores({**{f"{name}_auc": found.area / unit for name, found in curves.items()}, **drop})
-    yield Table("faithfulness", _rows(curves, unit), caption="confidence while pixels are exchanged, highest first")
+    caption = "confidence while pixels are exchanged, highest first"
+    yield Table("faithfulness", _rows(curves, unit), caption=caption)
+    yield Image("faithfulness", np.asarray(curve_picture(curves, unit)).transpose(2, 0, 1), caption=caption)
     parts = "" if target.is_class else f"; {target} has no probability: its value in parts of the picture's stands in"
     yield Note(
         f"deletion puts the mean colour in place of pixels, insertion begins with the picture under a Gaussian of "
