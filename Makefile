@@ -8,7 +8,7 @@ STUBS := clients/python
 # Other people's plugins, as far as the server can tell: separate packages, installed and tested as such.
 EXAMPLES := $(sort $(dir $(wildcard examples/plugins/*/pyproject.toml)))
 
-.PHONY: demo test check protos docs gallery serve bench clean
+.PHONY: demo test chaos check protos docs gallery serve bench clean
 
 demo: $(STAMP)
 	$(BIN)/convscope demo --out demo
@@ -16,6 +16,12 @@ demo: $(STAMP)
 # One thread each: a test that waits for another's threads measures nothing.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Minutes each: the tests in tests/long as long as they are meant to be. `make test` has them short.
+LONG = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --timeout 0 --log-cli-level=INFO
+
+chaos: $(STAMP)
+	$(LONG) tests/long/test_cuts.py --cuts 2000
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

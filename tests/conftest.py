@@ -10,6 +10,20 @@ settings.register_profile("convscope", deadline=None, suppress_health_check=[Hea
 settings.load_profile("convscope")
 
 
+_LONG = {
+    "cuts": (60, "streams that a bad network cuts"),
+    "requests": (400, "requests that fuzzing sends"),
+    "seconds": (20, "how long chaos and soak last"),
+    "clients": (4, "how many clients work meanwhile"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Sizes of the tests in `long`, short unless chosen otherwise."""
+    for name, (default, meaning) in _LONG.items():
+        parser.addoption(f"--{name}", type=int, default=default, help=f"tests/long: {meaning} ({default})")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `gpu` skip by themselves where there is no CUDA device."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,3 +150,55 @@ def test_a_closed_async_client_says_so() -> None:
 
     with pytest.raises(convscope.FailedPrecondition, match="closed"):
         asyncio.run(ask())
+
+
+class Shaky(FakeServer):
+    """Breaks the connection after each of the first calls, which it has heard."""
+
+    def __init__(self, breaks: int, reason: str = "") -> None:
+        super().__init__()
+        self.breaks, self.reason = breaks, reason
+
+    def unary(self, call: str, request: Any) -> Any:
+        answer = super().unary(call, request)
+        if len(self.requests) <= self.breaks:
+            raise convscope.Unavailable("the connection broke", reason=self.reason)
+        return answer
+
+
+def test_a_call_whose_answer_was_lost_is_made_again() -> None:
+    for ask in (_models, lambda port: asyncio.run(_models_in_a_loop(port))):
+        with serving(shaky := Shaky(2)) as port:
+            assert ask(port) == 1
+        assert [call for call, _ in shaky.requests] == ["ListModels"] * 3
+
+
+def _models(port: int) -> int:
+    with convscope.connect(f"127.0.0.1:{port}") as client:
+        return len(client.models())
+
+
+async def _models_in_a_loop(port: int) -> int:
+    async with convscope.aio.connect(f"127.0.0.1:{port}") as client:
+        return len(await client.models())
+
+
+def _told_once(shaky: Shaky, ask: Callable[[convscope.Client], object]) -> None:
+    before = len(shaky.requests)
+    with (
+        serving(shaky) as port,
+        convscope.connect(f"127.0.0.1:{port}") as client,
+        pytest.raises(convscope.Unavailable),
+    ):
+        ask(client)
+    assert len(shaky.requests) == before + 1
+
+
+def test_a_refusal_and_a_deletion_are_not_said_twice() -> None:
+    _told_once(Shaky(1, "DRAINING"), lambda client: client.models())
+    shaky = Shaky(0)
+    shaky.add_technique("quick", [])
+    run = shaky.client().visualize("quick")
+    run.result()
+    shaky.breaks = len(shaky.requests) + 1
+    _told_once(shaky, lambda client: client.delete(run.id))

@@ -7,9 +7,9 @@ import builtins
 from collections.abc import Mapping, Sequence
 
 from convscope import _methods, _wire_catalog
-from convscope._aio_content import deliver
+from convscope._aio_content import deliver, send
 from convscope._bundle import Bundle, Pictures, Progress
-from convscope._content import digest_of, patience, upload_requests
+from convscope._content import digest_of, patience
 from convscope._reconnect import Backoff
 from convscope._transport import AsyncTransport
 from convscope.catalog import ImageSetInfo
@@ -43,7 +43,7 @@ class AsyncImageSets:
             missing = await self._missing(digests, backoff)
             tell(done := done + len(digests) - len(missing), len(bundle))
             for digest in missing:
-                await self._send(digest, await asyncio.to_thread(bundle.content, digest), backoff)
+                await send(self._transport, digest, await asyncio.to_thread(bundle.content, digest), backoff)
                 tell(done := done + 1, len(bundle))
         manifest = digest_of(bundle.manifest)
         await deliver(self._transport, {manifest: bundle.manifest})
@@ -71,16 +71,6 @@ class AsyncImageSets:
                 return [*(await self._transport.unary(_methods.FIND_MISSING, request)).digests]
             except ConvscopeError as error:
                 await asyncio.sleep(patience(error, backoff))
-
-    async def _send(self, digest: str, content: bytes, backoff: Backoff) -> None:
-        while True:
-            try:
-                await self._transport.upload(_methods.UPLOAD, upload_requests(digest, content))
-            except ConvscopeError as error:
-                await asyncio.sleep(patience(error, backoff))
-            else:
-                backoff.alive()
-                return
 
 
 def _nobody(_done: int, _total: int) -> None:

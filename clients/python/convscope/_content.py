@@ -14,12 +14,25 @@ from convscope.errors import ConvscopeError, Internal
 from convscope.images import ImageLike, encode_image, is_digest
 from convscope.v1 import content_service_pb2
 
-__all__ = ["Download", "Parcel", "deliver", "digest_of", "fetch", "pack", "patience", "upload_requests"]
+__all__ = [
+    "PATIENCE",
+    "Download",
+    "Parcel",
+    "deliver",
+    "digest_of",
+    "fetch",
+    "pack",
+    "patience",
+    "send",
+    "upload_requests",
+]
 
 CHUNK_BYTES = 1 << 20
 INLINE_BYTES = 2 << 20
 # All pictures of a request together, so that it stays below the 4 MiB that a message may have.
 _MESSAGE_BYTES = 3 << 20
+PATIENCE = 60.0
+"""Seconds without a sign of life after which an upload is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +115,23 @@ def deliver(transport: Transport, uploads: Mapping[str, bytes]) -> None:
     if uploads:
         request = content_service_pb2.FindMissingRequest(digests=uploads)
         for digest in transport.unary(_methods.FIND_MISSING, request).digests:
-            transport.upload(_methods.UPLOAD, upload_requests(digest, uploads[digest]))
+            send(transport, digest, uploads[digest], Backoff(PATIENCE))
+
+
+def send(transport: Transport, digest: str, content: bytes, backoff: Backoff) -> None:
+    """Upload a file, from its beginning through as many broken connections as `backoff` bears.
+
+    Raises:
+        ConvscopeError: the server does not take it, or cannot be reached any more.
+    """
+    while True:
+        try:
+            transport.upload(_methods.UPLOAD, upload_requests(digest, content))
+        except ConvscopeError as error:
+            time.sleep(patience(error, backoff))
+        else:
+            backoff.alive()
+            return
 
 
 def fetch(transport: Transport, digest: str, backoff: Backoff) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from convscope.errors import ConnectionLost, ConvscopeError, Internal
 from convscope.events import RunEvent
 
-__all__ = ["UNREACHABLE", "Backoff", "Cursor", "is_broken_connection"]
+__all__ = ["UNREACHABLE", "Backoff", "Cursor", "is_broken_connection", "wait_to_repeat"]
 
 UNREACHABLE = "UNREACHABLE"
 """Reason of an Unavailable error that says: nobody answered at all, so nothing was accepted either."""
@@ -60,6 +60,18 @@ class Backoff:
     def alive(self) -> None:
         """Something came: the next trouble starts from the beginning."""
         self.failures, self._silent_since = 0, None
+
+
+def wait_to_repeat(error: ConvscopeError, backoff: Backoff, now: float) -> float:
+    """Seconds to wait before a call is made again whose answer was lost on the way.
+
+    Raises:
+        ConvscopeError: the error itself where the server refused, where nobody answers, or in the end.
+    """
+    wait = None if error.reason or not is_broken_connection(error) else backoff.wait(now)
+    if wait is None:
+        raise error
+    return wait
 
 
 @dataclass(slots=True)

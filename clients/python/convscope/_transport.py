@@ -5,6 +5,7 @@ A transport raises nothing but `ConvscopeError`s, and a stream that it gives can
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -12,7 +13,7 @@ from google.protobuf.message import Message
 
 from convscope._address import Address
 from convscope._methods import Method
-from convscope._reconnect import UNREACHABLE
+from convscope._reconnect import UNREACHABLE, Backoff, wait_to_repeat
 from convscope._wire import status_error
 from convscope.errors import ConvscopeError, FailedPrecondition, Unavailable
 
@@ -40,6 +41,8 @@ _OPTIONS = (
 )
 
 _DETAILS = "grpc-status-details-bin"
+# How long a call whose connection breaks is made again; a server that is gone is reported at once.
+_REPEAT_SECONDS = 30.0
 
 
 class Stream(Protocol[M_co]):
@@ -110,6 +113,11 @@ def _translate(error: grpc.Call | grpc.aio.AioRpcError, target: str) -> Convscop
     return status_error(code, details, rich if isinstance(rich, bytes) else None)
 
 
+def _backoff(method: Method[Q, R]) -> Backoff:
+    # To delete twice is to be told that there is no such thing; all else may be said again.
+    return Backoff(0.0 if method.name.startswith("Delete") else _REPEAT_SECONDS)
+
+
 def _closed() -> FailedPrecondition:
     return FailedPrecondition("this client is closed; connect again", reason="CLIENT_CLOSED")
 
@@ -154,8 +162,14 @@ class GrpcTransport:
             self._channel = grpc.secure_channel(address.target, address.tls.credentials(), options=_OPTIONS)
 
     def unary(self, method: Method[Q, R], request: Q) -> R:
-        """One request, one response."""
-        return self._finish(self._channel.unary_unary, method, request, self._address.timeout_of(method.path))
+        """One request, one response; made again where the connection broke meanwhile."""
+        backoff = _backoff(method)
+        while True:
+            try:
+                patience = self._address.timeout_of(method.path)
+                return self._finish(self._channel.unary_unary, method, request, patience)
+            except ConvscopeError as error:
+                time.sleep(wait_to_repeat(error, backoff, time.monotonic()))
 
     def upload(self, method: Method[Q, R], requests: Iterator[Q]) -> R:
         """Many requests, one response."""
@@ -229,8 +243,16 @@ class GrpcAioTransport:
         return self._open
 
     async def unary(self, method: Method[Q, R], request: Q) -> R:
-        """One request, one response."""
-        return await self._finish(self._channel.unary_unary, method, request, self._address.timeout_of(method.path))
+        """One request, one response; made again where the connection broke meanwhile."""
+        import asyncio
+
+        backoff = _backoff(method)
+        while True:
+            try:
+                patience = self._address.timeout_of(method.path)
+                return await self._finish(self._channel.unary_unary, method, request, patience)
+            except ConvscopeError as error:
+                await asyncio.sleep(wait_to_repeat(error, backoff, time.monotonic()))
 
     async def upload(self, method: Method[Q, R], requests: Iterator[Q]) -> R:
         """Many requests, one response."""

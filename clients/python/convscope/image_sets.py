@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from convscope import _methods, _wire_catalog
 from convscope._bundle import Bundle, Pictures, Progress
-from convscope._content import deliver, digest_of, patience, upload_requests
+from convscope._content import deliver, digest_of, patience, send
 from convscope._reconnect import Backoff
 from convscope._transport import Transport
 from convscope.catalog import ImageSetInfo
@@ -56,7 +56,7 @@ class ImageSets:
             missing = self._missing(digests, backoff)
             tell(done := done + len(digests) - len(missing), len(bundle))
             for digest in missing:
-                self._send(digest, bundle.content(digest), backoff)
+                send(self._transport, digest, bundle.content(digest), backoff)
                 tell(done := done + 1, len(bundle))
         manifest = digest_of(bundle.manifest)
         deliver(self._transport, {manifest: bundle.manifest})
@@ -93,16 +93,6 @@ class ImageSets:
                 return [*self._transport.unary(_methods.FIND_MISSING, request).digests]
             except ConvscopeError as error:
                 time.sleep(patience(error, backoff))
-
-    def _send(self, digest: str, content: bytes, backoff: Backoff) -> None:
-        while True:
-            try:
-                self._transport.upload(_methods.UPLOAD, upload_requests(digest, content))
-            except ConvscopeError as error:
-                time.sleep(patience(error, backoff))
-            else:
-                backoff.alive()
-                return
 
 
 def _nobody(_done: int, _total: int) -> None:

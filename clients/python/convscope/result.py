@@ -9,9 +9,8 @@ import re
 import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from convscope._animation import MAX_FRAMES, write_animation
 from convscope.errors import FailedPrecondition, NotFound
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["Result"]
+
+T = TypeVar("T")
 
 _SUFFIXES: dict[ArtifactKind, str] = {"image": ".png", "tensor": ".npy", "table": ".json", "text": ".txt"}
 _PAGE = "text/html"
@@ -65,30 +66,31 @@ class Result:
         self.previews = tuple(previews)
         self._fetch = fetch
         self._fetched: dict[str, bytes] = {}
+        self._by_name: dict[ArtifactKind, dict[str, Any]] = {}
 
-    @cached_property
+    @property
     def images(self) -> dict[str, Image.Image]:
         """Pictures by name: what they show. `images["input"]` is what the network saw, pixel for pixel.
 
         What was asked for in a format that Pillow does not read is in `artifacts` alone, and saved as it came; so it is
         with arrays other than .npy, and so on.
         """
-        return {artifact.name: decode_image(self.content(artifact)) for artifact in self._read("image")}
+        return self._decoded("image", decode_image)
 
-    @cached_property
+    @property
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
         """Arrays by name, exact; maps are in input coordinates."""
-        return {artifact.name: decode_array(self.content(artifact)) for artifact in self._read("tensor")}
+        return self._decoded("tensor", decode_array)
 
-    @cached_property
+    @property
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Tables by name: a list of rows."""
-        return {artifact.name: decode_table(self.content(artifact)) for artifact in self._read("table")}
+        return self._decoded("table", decode_table)
 
-    @cached_property
+    @property
     def texts(self) -> dict[str, str]:
         """Texts by name."""
-        return {artifact.name: self.content(artifact).decode() for artifact in self._read("text")}
+        return self._decoded("text", bytes.decode)
 
     @property
     def image(self) -> Image.Image:
@@ -205,6 +207,13 @@ class Result:
         last = self.images[final] if final is not None else self.image
         frames = [frame.image for frame in self.previews]
         return write_animation(Path(path), frames, last, fps=fps, max_edge=max_edge, max_frames=max_frames)
+
+    def _decoded(self, kind: ArtifactKind, decode: Callable[[bytes], T]) -> dict[str, T]:
+        # No cached_property: before Python 3.12 its lock is one for all results, and one that comes down a bad
+        # network would hold up the others.
+        if kind not in self._by_name:
+            self._by_name[kind] = {artifact.name: decode(self.content(artifact)) for artifact in self._read(kind)}
+        return self._by_name[kind]
 
     def _all(self, kind: ArtifactKind) -> list[Artifact]:
         return [artifact for artifact in self.artifacts if artifact.kind == kind]
