@@ -26,6 +26,7 @@ ARROWS = {
 # Where the client may reach for server code or the SDK, within a function that needs them.
 LAZY_SERVER = (
     "convscope._embedded",
+    "convscope.cli.admin",
     "convscope.cli.check",
     "convscope.cli.demo",
     "convscope.cli.new",

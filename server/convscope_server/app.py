@@ -27,6 +27,7 @@ from convscope_server.runs.lock import DataDirectoryLockedError, lock_data_dir
 from convscope_server.runs.schema import StoreVersionError
 from convscope_server.signals import StopSignals
 from convscope_server.stack import Stack, worker_options
+from convscope_server.storage.place import Place
 
 __all__ = ["StartError", "run_server", "serve"]
 
@@ -82,9 +83,9 @@ async def run_server(
         RequestError: no worker could be started.
     """
     with lock_data_dir(settings.data_dir) as data:
-        content = str(data / "content")
-        options = worker_options(settings, content_url=content, index_dir=str(data / "index"))
-        stack = _stack(settings, engine or LocalEngine(options), data, content)
+        place = Place.of(settings)
+        options = worker_options(settings, content_url=place.content, index_dir=str(data / "index"))
+        stack = _stack(settings, engine or LocalEngine(options), place)
         health = Health(
             [s.full_name for s in SERVICES.values()], lambda: stack.admission.gate.open and stack.engine.ready
         )
@@ -102,12 +103,12 @@ async def run_server(
                 await stack.close()
 
 
-def _stack(settings: Settings, engine: Engine, data: Path, content: str) -> Stack:
+def _stack(settings: Settings, engine: Engine, place: Place) -> Stack:
     try:
         door = door_of(settings)
     except SettingsError as error:
         raise StartError(str(error)) from None
-    return Stack.build(settings, engine, database=f"sqlite:///{data / 'runs.db'}", blobs=content, door=door)
+    return Stack.build(settings, engine, database=place.database, blobs=place.content, door=door)
 
 
 async def _serve(health: Health, signals: StopSignals, ready: Callable[[], None]) -> None:

@@ -15,10 +15,10 @@ from convscope_server.observers.observers import Observers
 from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.service import RunService
 from convscope_server.storage.archive import Archive
-from convscope_server.storage.limits import KeepLimits
+from convscope_server.storage.place import keep_limits
 from convscope_server.storage.tidying import Tidying
 
-__all__ = ["Stack", "keep_limits", "worker_options"]
+__all__ = ["Stack", "worker_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,6 @@ class Stack:
         await self.runs.close()
         await self.observers.close()
         await self.image_sets.close()
-
-
-def keep_limits(settings: Settings) -> KeepLimits:
-    """How much is kept, and how long."""
-    return KeepLimits(
-        seconds=settings.keep_seconds,
-        bytes=int(settings.keep_bytes),
-        upload_seconds=settings.keep_upload_seconds,
-    )
 
 
 def worker_options(settings: Settings, *, content_url: str = "", index_dir: str = "") -> WorkerOptions:

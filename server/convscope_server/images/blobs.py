@@ -135,11 +135,15 @@ class Blobs:
 
     def sweep(self, before: float) -> int:
         """Remove what was left unfinished before a time; gives how many there were."""
-        left = [self._info(entry) for entry in self._entries(f"{self._root}/{_INCOMING}")]
-        old = [file.path for file in left if file.modified < before and file.path not in self._arriving]
+        old = self.broken_off(before)
         for path in old:
             self.remove(path)
         return len(old)
+
+    def broken_off(self, before: float) -> list[str]:
+        """What was left unfinished before a time, and is not arriving now."""
+        left = [self._info(entry) for entry in self._entries(f"{self._root}/{_INCOMING}")]
+        return [file.path for file in left if file.modified < before and file.path not in self._arriving]
 
     def check_size(self, size: int) -> None:
         """Refuses a blob above the largest size."""

@@ -30,12 +30,12 @@ from sqlalchemy import (
 
 from convscope_server.runs.schema import open_database
 
-__all__ = ["ImageSetStore", "UploadedSet"]
+__all__ = ["ImageSetStore", "UploadedSet", "set_contents", "sets"]
 
 T = TypeVar("T")
 
 _metadata = MetaData()
-_sets = Table(
+sets = Table(
     "image_sets",
     _metadata,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
@@ -48,7 +48,7 @@ _sets = Table(
     Column("create_time", Double, nullable=False),
     UniqueConstraint("owner", "name"),
 )
-_contents = Table(
+set_contents = Table(
     "image_set_contents",
     _metadata,
     Column("image_set", BigInteger, ForeignKey("image_sets.number", ondelete="CASCADE"), primary_key=True),
@@ -93,12 +93,12 @@ class ImageSetStore:
 
     async def all(self, scope: str | None = None) -> list[UploadedSet]:
         """The sets of an owner, or everyone's where `scope` is None, by name."""
-        query = select(_sets).where(*_within(scope)).order_by(_sets.c.name, _sets.c.number)
+        query = select(sets).where(*_within(scope)).order_by(sets.c.name, sets.c.number)
         return await self._do(lambda connection: [_read(row) for row in connection.execute(query)])
 
     async def find(self, name: str, scope: str | None = None) -> UploadedSet | None:
         """The set of that name that an owner has, or that anyone has, the oldest first, where `scope` is None."""
-        query = select(_sets).where(_sets.c.name == name, *_within(scope)).order_by(_sets.c.number)
+        query = select(sets).where(sets.c.name == name, *_within(scope)).order_by(sets.c.number)
 
         def work(connection: Connection) -> UploadedSet | None:
             row = connection.execute(query).first()
@@ -113,10 +113,10 @@ class ImageSetStore:
             before = _forget(connection, new.name, new.owner)
             row = {key: getattr(new, key) for key in ("owner", "name", "manifest", "size_bytes", "create_time")}
             row |= {"pictures": new.count, "labels": json.dumps(new.labels)}
-            number = connection.execute(insert(_sets).values(**row)).inserted_primary_key
+            number = connection.execute(insert(sets).values(**row)).inserted_primary_key
             assert number is not None
             rows = [{"image_set": number[0], "digest": digest} for digest in {*digests, new.manifest}]
-            connection.execute(insert(_contents), rows)
+            connection.execute(insert(set_contents), rows)
             return sorted(before - _referred(connection, before))
 
         return await self._do(work)
@@ -144,15 +144,15 @@ class ImageSetStore:
 
 
 def _within(scope: str | None) -> list[ColumnElement[bool]]:
-    return [] if scope is None else [_sets.c.owner == scope]
+    return [] if scope is None else [sets.c.owner == scope]
 
 
 def _forget(connection: Connection, name: str, owner: str) -> set[str]:
-    number = connection.execute(select(_sets.c.number).where(_sets.c.owner == owner, _sets.c.name == name)).scalar()
+    number = connection.execute(select(sets.c.number).where(sets.c.owner == owner, sets.c.name == name)).scalar()
     if number is None:
         return set()
-    digests = set(connection.execute(select(_contents.c.digest).where(_contents.c.image_set == number)).scalars())
-    connection.execute(delete(_sets).where(_sets.c.number == number))
+    digests = set(connection.execute(select(set_contents.c.digest).where(set_contents.c.image_set == number)).scalars())
+    connection.execute(delete(sets).where(sets.c.number == number))
     return digests
 
 
@@ -160,7 +160,9 @@ def _referred(connection: Connection, digests: Collection[str]) -> set[str]:
     wanted = list(digests)
     found: set[str] = set()
     for start in range(0, len(wanted), _AT_ONCE):
-        query = select(_contents.c.digest).where(_contents.c.digest.in_(wanted[start : start + _AT_ONCE])).distinct()
+        query = (
+            select(set_contents.c.digest).where(set_contents.c.digest.in_(wanted[start : start + _AT_ONCE])).distinct()
+        )
         found.update(connection.execute(query).scalars())
     return found
 

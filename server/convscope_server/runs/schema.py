@@ -38,6 +38,7 @@ __all__ = [
     "labels",
     "make_tables",
     "open_database",
+    "require_this_version",
     "runs",
 ]
 
@@ -160,9 +161,30 @@ def make_tables(database: Engine) -> None:
         connection.execute(insert(_meta).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
 
 
+def require_this_version(database: Engine) -> None:
+    """Lets through a database that needs no upgrade.
+
+    Raises:
+        StoreVersionError: it has another version's tables, or none.
+    """
+    version = _version(database) if inspect(database).has_table(_meta.name) else 0
+    if version != SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"the run store has schema version {version}, not {SCHEMA_VERSION}; a server of this version brings an "
+            "older one up to date when it starts"
+        )
+
+
 def _upgrade(database: Engine) -> None:
     from convscope_server.runs.migrations import upgrade
 
+    version = _version(database)
+    if version < SCHEMA_VERSION:
+        upgrade(database, version, SCHEMA_VERSION)
+
+
+def _version(database: Engine) -> int:
+    """The version of the tables that are there."""
     with database.connect() as connection:
         found = connection.execute(select(_meta.c.value).where(_meta.c.key == _VERSION_KEY)).scalar()
     version = int(found) if found is not None and found.isdigit() else 0
@@ -171,8 +193,7 @@ def _upgrade(database: Engine) -> None:
             f"the run store has schema version {found}, this convscope reads up to version {SCHEMA_VERSION}; "
             "start the convscope that wrote it, or give this one another data directory"
         )
-    if version < SCHEMA_VERSION:
-        upgrade(database, version, SCHEMA_VERSION)
+    return version
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from convscope.cli import check, demo, exits, image_sets, listing, new, run, runs, serve, token
+from convscope.cli import admin, check, demo, exits, image_sets, listing, new, run, runs, serve, token
 from convscope.errors import ConvscopeError
 
 __all__ = ["build"]
@@ -58,5 +58,6 @@ def build() -> typer.Typer:
     for command in commands:
         app.command(command.__name__, epilog=exits.EPILOG)(command)
     app.add_typer(token.app)
+    app.add_typer(admin.app)
     app.add_typer(image_sets.build(), name="image-sets", epilog=exits.EPILOG)
     return app
