@@ -49,16 +49,18 @@ class TutorialStyle:
                 break
         self._model = nn.Sequential(*chain).eval().requires_grad_(False)
         self._picture = content.clone().requires_grad_()
-        self._optimizer: torch.optim.LBFGS | None = None
+        self._optimizer = torch.optim.LBFGS([self._picture])
+        self._evaluations = 0
 
     def evaluate(self, evaluations: int) -> None:
-        """So many evaluations of the closure."""
-        if self._optimizer is None:
-            self._optimizer = torch.optim.LBFGS([self._picture], max_iter=evaluations)
-        self._optimizer.step(self._closure)  # type: ignore[no-untyped-call]  # torch's
+        """So many evaluations of the closure, neither more nor, where the optimizer thinks it is done, fewer."""
+        wanted = self._evaluations + evaluations
+        while (left := wanted - self._evaluations) > 0:
+            self._optimizer.param_groups[0].update(max_iter=left, max_eval=left)
+            self._optimizer.step(self._closure)  # type: ignore[no-untyped-call]  # torch's
 
     def _closure(self) -> Tensor:
-        assert self._optimizer is not None, "made by evaluate"
+        self._evaluations += 1
         with torch.no_grad():
             self._picture.clamp_(0, 1)
         self._optimizer.zero_grad()
