@@ -21,6 +21,17 @@ def test_the_gram_matrix_is_einsum_over_channels_height_and_width(seed: int, cha
 
 
 @given(st.integers(0, 1000))
+def test_a_batch_has_the_gram_matrices_and_gradients_of_its_pictures_alone(seed: int) -> None:
+    batch = torch.cat([_features(seed), _features(seed + 1)]).requires_grad_()
+    alone = [picture[None].detach().requires_grad_() for picture in batch]
+    together = gram(batch)
+    assert torch.allclose(together, torch.cat([gram(picture) for picture in alone]))
+    (gradient,) = torch.autograd.grad(together.square().sum(), batch)
+    gradients = [torch.autograd.grad(gram(picture).square().sum(), picture)[0] for picture in alone]
+    assert torch.allclose(gradient, torch.cat(gradients))
+
+
+@given(st.integers(0, 1000))
 def test_a_gram_matrix_forgets_where_things_are(seed: int) -> None:
     f = _features(seed)
     shuffled = f.flatten(2)[..., torch.randperm(35, generator=torch.Generator().manual_seed(seed))].view_as(f)

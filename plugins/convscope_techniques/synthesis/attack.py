@@ -17,6 +17,7 @@ from convscope_sdk.network import Network
 from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
 from convscope_sdk.target import Target, TargetField, target_field
+from convscope_techniques.layout import for_convolutions
 from convscope_techniques.synthesis.ball import Ball, Norm
 from convscope_techniques.synthesis.eight_bits import reread
 from convscope_techniques.synthesis.made import picture_scores
@@ -127,8 +128,7 @@ class Case:
         """The gradient of what an attack makes large: the label's cross-entropy, or minus the target's."""
         wanted = self.label if self.target is None else self.target
         with torch.enable_grad():
-            # Convolutions are faster so on a CPU, depthwise ones most of all, and what follows them keeps the order.
-            leaf = pixels.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+            leaf = for_convolutions(pixels.detach()).requires_grad_()
             index = torch.tensor([wanted], device=leaf.device)
             loss = functional.cross_entropy(self.network.logits(leaf), index)
             (gradient,) = torch.autograd.grad(loss if self.target is None else -loss, leaf)

@@ -106,7 +106,7 @@ class LBFGS:
             self._origin = origin = self._nearer(origin)
             return origin.trial
         if origin is not None:
-            self._remember(code - origin.code, gradient - origin.gradient)
+            self._remember((code - origin.code).flatten(), (gradient - origin.gradient).flatten())
         self._origin = origin = self._towards(code, value, gradient)
         return origin.trial
 
@@ -127,24 +127,24 @@ class LBFGS:
         return _Origin(origin.code, origin.value, origin.gradient, direction, length)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
-        curvature = float((step * change).sum())
+        curvature = float(step.dot(change))
         if curvature > _LEAST_CURVATURE:
             self._pairs.append(_Pair(step, change, curvature))
 
     def _newton(self, gradient: Tensor) -> Tensor:
         """The inverse Hessian, as far as the pairs know it, times the gradient: Nocedal's two loops."""
-        vector = gradient.clone()
-        shares: list[Tensor] = []
+        vector = gradient.flatten().clone()
+        shares: list[float] = []
         for pair in reversed(self._pairs):
-            share = (pair.step * vector).sum() / pair.curvature
-            vector -= share * pair.change
+            share = float(pair.step.dot(vector)) / pair.curvature
+            vector.add_(pair.change, alpha=-share)
             shares.append(share)
         if self._pairs:
             last = self._pairs[-1]
-            vector *= last.curvature / last.change.square().sum()
+            vector *= last.curvature / float(last.change.dot(last.change))
         for pair, share in zip(self._pairs, reversed(shares), strict=True):
-            vector += (share - (pair.change * vector).sum() / pair.curvature) * pair.step
-        return vector
+            vector.add_(pair.step, alpha=share - float(pair.change.dot(vector)) / pair.curvature)
+        return vector.view_as(gradient)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from convscope_sdk.errors import NotApplicable
 from convscope_sdk.network import Network
+from convscope_techniques.layout import for_convolutions
 from convscope_techniques.texture.pooling import AveragePooling
 
 __all__ = ["INPUT", "POOLING_HELP", "Extractor", "Pooling", "vgg_layers"]
@@ -68,14 +69,17 @@ class Extractor:
         """
         mode = AveragePooling() if self._pooling == "average" else nullcontext()
         with mode:
-            found = self._network.activations(pixels, *self._names.values())
+            found = self._network.activations(for_convolutions(pixels), *self._names.values())
         self.replaced = getattr(mode, "replaced", 0)
-        features = {layer: self._scale * _maps(name, found[name]) for layer, name in self._names.items()}
+        features = {layer: self._scaled(_maps(name, found[name])) for layer, name in self._names.items()}
         return {INPUT: self._neighbourhoods(pixels), **features} if self._with_input else features
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return features if self._scale == 1 else self._scale * features
 
     def _neighbourhoods(self, pixels: Tensor) -> Tensor:
         reach = _NEIGHBOURHOOD // 2
-        seen = functional.pad(self._scale * (pixels - self._centre), (reach,) * 4, mode="reflect")
+        seen = functional.pad(self._scaled(pixels - self._centre), (reach,) * 4, mode="reflect")
         return functional.unfold(seen, _NEIGHBOURHOOD).view(len(pixels), -1, *pixels.shape[-2:])
 
 

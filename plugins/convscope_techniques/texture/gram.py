@@ -41,7 +41,10 @@ _LEAST = 1e-16  # of a layer that says nothing, and is to go on saying nothing
 def gram(features: Tensor) -> Tensor:
     """(B, C, C) Gram matrices F·Fᵀ / (C·H·W) of features (B, C, H, W)."""
     flat = features.flatten(2)
-    return flat @ flat.mT / flat[0].numel()
+    if len(flat) > 1:
+        return flat @ flat.mT / flat[0].numel()
+    alone = flat.squeeze(0)  # a batched product takes longer, backwards most of all
+    return (alone @ alone.T / alone.numel())[None]
 
 
 def style_factor(convention: Convention, wanted: Tensor) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from convscope_techniques.texture.extractor import Extractor
 from convscope_techniques.texture.gram import Convention, gram, style_factor
@@ -58,7 +59,8 @@ class Style:
 
     def differences(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean squared difference of Gram matrices by layer."""
-        return {layer: (gram(features[layer]) - wanted).square().mean() for layer, wanted in self.wanted.items()}
+        grams = {layer: gram(features[layer]) for layer in self.wanted}
+        return {layer: mse_loss(found, self.wanted[layer].expand_as(found)) for layer, found in grams.items()}
 
     def losses(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The same, weighted."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from convscope_sdk.network import Network
 from convscope_techniques.texture.colours import mean_colour
@@ -73,9 +74,9 @@ class StyleLoss:
     def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
         """The terms for pixels (1, 3, H, W)."""
         offset = self._jitter.next()
-        features = self.extract(pixels.roll(offset, _EDGES))
+        features = self.extract(pixels.roll(offset, _EDGES) if any(offset) else pixels)
         terms = {
-            f"content {layer}": self._content_weights[layer] * (features[layer] - kept).square().mean()
+            f"content {layer}": self._content_weights[layer] * mse_loss(features[layer], kept)
             for layer, kept in self._features_kept(self._content_weights, offset).items()
         }
         terms |= {f"style {layer}": loss for layer, loss in self.style.losses(features).items()}
