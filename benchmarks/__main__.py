@@ -17,6 +17,7 @@ NAMES = (
     "synthesis",
     "fast_style",
     "fairness",
+    "sharing",
     "cancel",
     "memory",
     "faults",

@@ -148,6 +148,17 @@ class Settings(BaseModel):
         default=ByteSize(0), ge=0, description="Bytes that models may take on a device; 0 chooses by its memory."
     )
     max_live_runs: int = Field(default=8, ge=1, le=1024, description="Runs that take turns on one device.")
+    principal_running: int = Field(default=0, ge=0, description="Runs on devices for each principal; 0 for any number.")
+    principal_queued: int = Field(default=0, ge=0, description="Runs that wait for each principal; 0 for any number.")
+    principal_device_seconds: float = Field(
+        default=0.0, ge=0, description="Device seconds in an hour for each principal; 0 for any number."
+    )
+    principal_stored_bytes: ByteSize = Field(
+        default=ByteSize(0), ge=0, description="Bytes of runs and uploads kept for each principal; 0 for any number."
+    )
+    ageing: float = Field(
+        default=60.0, gt=0, description="Seconds of waiting that make a run as urgent as the next priority."
+    )
     max_queued: int = Field(default=1000, ge=1, description="Runs that may wait for a device.")
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="Pixels that a picture may have.")
     max_upload_bytes: ByteSize = Field(

@@ -12,7 +12,7 @@ from convscope_server.engine.engine import Engine
 from convscope_server.engine.options import Environment, WorkerOptions
 from convscope_server.images.sets import ImageSetService
 from convscope_server.observers.observers import Observers
-from convscope_server.runs.limits import RunLimits
+from convscope_server.runs.limits import PrincipalLimits, RunLimits
 from convscope_server.runs.service import RunService
 from convscope_server.storage.archive import Archive
 from convscope_server.storage.place import keep_limits
@@ -42,6 +42,13 @@ class Stack:
             disconnect_grace=settings.disconnect_grace,
             max_queued=settings.max_queued,
             drain_grace=settings.drain_grace,
+            ageing=settings.ageing,
+            principal=PrincipalLimits(
+                running=settings.principal_running,
+                queued=settings.principal_queued,
+                device_seconds=settings.principal_device_seconds,
+                stored_bytes=int(settings.principal_stored_bytes),
+            ),
         )
         runs = RunService(store, content, engine, limits)
         image_sets = ImageSetService(archive.image_sets, content, engine, folders=settings.image_sets_dir)

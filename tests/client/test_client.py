@@ -108,6 +108,7 @@ def test_a_request_carries_every_option() -> None:
         previews={"min_interval": 0.25, "max_edge": 64, "format": "webp"},
         max_restarts=2,
         media_types=["image/webp"],
+        priority="batch",
         target="285-281",
         steps=5,
     )
@@ -117,7 +118,12 @@ def test_a_request_carries_every_option() -> None:
     assert (request.deadline.seconds, request.deadline.nanos) == (2, 500_000_000)
     assert (request.previews.max_edge, request.previews.min_interval.nanos) == (64, 250_000_000)
     assert from_struct(request.params) == {"target": "285-281", "steps": 5}
-    assert request.on_disconnect == 1
+    assert (request.on_disconnect, request.priority) == (1, 3)
+
+
+def test_a_priority_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(convscope.InvalidArgument, match="no priority 'urgent'; there are interactive, normal, batch"):
+        fake().client().visualize("saliency", priority="urgent")  # type: ignore[arg-type]  # the very point
 
 
 def test_the_same_request_id_gives_the_same_run() -> None:

@@ -10,7 +10,9 @@ from convscope import testing
 def test_a_users_program_can_be_tested_without_a_server() -> None:
     server = testing.FakeServer()
     picture = Image.new("RGB", (6, 4))
-    server.add_technique("saliency", [testing.queued(2), testing.progress(1, 2), testing.image("saliency", picture)])
+    server.add_technique(
+        "saliency", [testing.queued(2, eta=4.5), testing.progress(1, 2), testing.image("saliency", picture)]
+    )
     run = server.client().visualize("saliency")
     assert [event.kind for event in run] == ["accepted", "started", "queued", "progress", "result", "succeeded"]
     assert run.result().images["saliency"].size == (6, 4)

@@ -15,11 +15,16 @@ class Listening:
         self.logs: dict[str, list[Event]] = defaultdict(list)
         self.lost: dict[str, tuple[bool, Error]] = {}
         self.blame: dict[str, Blame] = {}
+        self.attained: dict[str, float] = {}
         self.rooms = 0
         self._changed = asyncio.Event()
 
     def run_events(self, run: str, events: Sequence[Event]) -> None:
         self.logs[run] += events
+        self._changed.set()
+
+    def run_attained(self, run: str, seconds: float) -> None:
+        self.attained[run] = seconds
         self._changed.set()
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:

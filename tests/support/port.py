@@ -151,6 +151,8 @@ class Refusal:
     reason: str
     metadata: dict[str, str]
     violations: dict[str, str]
+    retry_after: float | None = None
+    quotas: tuple[str, ...] = ()
 
 
 async def refusal_of(call: Any) -> Refusal:
@@ -172,8 +174,17 @@ def _refusal(error: grpc.aio.AioRpcError) -> Refusal:
         if key == "grpc-status-details-bin":
             status.ParseFromString(value)
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    retry, quota = error_details_pb2.RetryInfo(), error_details_pb2.QuotaFailure()
     for detail in status.details:
-        _ = detail.Unpack(info) or detail.Unpack(bad)
+        _ = detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(retry) or detail.Unpack(quota)
     assert not info.reason or info.domain == "convscope"
     violations = {v.field: v.description for v in bad.field_violations}
-    return Refusal(error.code().name, error.details() or "", info.reason, dict(info.metadata), violations)
+    return Refusal(
+        error.code().name,
+        error.details() or "",
+        info.reason,
+        dict(info.metadata),
+        violations,
+        retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+        tuple(violation.subject for violation in quota.violations),
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from convscope import _wire
 from convscope._content import pack
+from convscope.events import Priority
 from convscope.images import ImageLike
 
 __all__ = ["Submission"]
@@ -40,6 +41,7 @@ class Submission:
         previews: _wire.PreviewOptions | bool | None,
         max_restarts: int,
         media_types: Sequence[str],
+        priority: Priority,
     ) -> Submission:
         """Pack the pictures and choose a request id, so that sending twice never runs twice.
 
@@ -66,5 +68,6 @@ class Submission:
             labels=labels or {},
             max_restarts=max_restarts,
             media_types=media_types,
+            priority=priority,
         )
         return cls(request, parcel.uploads)

@@ -22,7 +22,17 @@ from convscope.errors import (
     call_error,
     run_error,
 )
-from convscope.events import Artifact, ArtifactKind, EventKind, Prediction, Progress, Report, RunEvent, RunState
+from convscope.events import (
+    Artifact,
+    ArtifactKind,
+    EventKind,
+    Prediction,
+    Priority,
+    Progress,
+    Report,
+    RunEvent,
+    RunState,
+)
 from convscope.v1 import artifact_pb2, run_pb2, visualization_service_pb2
 
 __all__ = ["PreviewOptions"]
@@ -135,9 +145,14 @@ def _event(message: run_pb2.RunEvent, kind: EventKind, **fields: Any) -> RunEven
     return RunEvent(message.run, message.sequence, kind, time, **fields)
 
 
+def _queued(message: run_pb2.RunEvent) -> dict[str, Any]:
+    eta = seconds(message.queued.eta) if message.queued.HasField("eta") else None
+    return {"position": message.queued.position, "eta": eta}
+
+
 _READERS: Mapping[str, Callable[[run_pb2.RunEvent], dict[str, Any]]] = {
     "accepted": lambda _: {},
-    "queued": lambda message: {"position": message.queued.position},
+    "queued": _queued,
     "started": lambda message: {"device": message.started.device, "attempt": max(1, message.started.attempt)},
     "progress": lambda message: {"progress": _progress(message.progress)},
     "preview": lambda message: {"artifact": artifact(message.preview)},
@@ -215,6 +230,7 @@ def visualize_request(
     labels: Mapping[str, str],
     max_restarts: int,
     media_types: Sequence[str],
+    priority: Priority,
 ) -> VisualizeRequest:
     """The request for one run."""
     try:
@@ -232,11 +248,28 @@ def visualize_request(
             labels=labels,
             max_restarts=max_restarts,
             media_types=media_types,
+            priority=to_priority(priority),
         )
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidArgument):
             raise
         raise InvalidArgument(f"the request cannot be sent as it is: {error}") from error
+
+
+def to_priority(priority: Priority) -> run_pb2.Priority.ValueType:
+    """The number of a priority.
+
+    Raises:
+        InvalidArgument: there is no such priority.
+    """
+    if priority not in get_args(Priority):
+        raise InvalidArgument(f"no priority {priority!r}; there are {', '.join(get_args(Priority))}")
+    return run_pb2.Priority.Value(f"PRIORITY_{priority.upper()}")
+
+
+def from_priority(number: int) -> Priority:
+    """The priority with a number; normal for one that this client does not know."""
+    return next((name for name in get_args(Priority) if to_priority(name) == number), "normal")
 
 
 def preview_options(previews: PreviewOptions | bool | None) -> run_pb2.PreviewOptions | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from convscope._wire import failure, from_struct, moment, run_state
+from convscope._wire import failure, from_priority, from_struct, moment, run_state
 from convscope.catalog import (
     DeviceInfo,
     ImageSetInfo,
@@ -137,5 +137,7 @@ def run(message: run_pb2.Run) -> RunInfo:
         start_time=moment(message.start_time),
         end_time=moment(message.end_time),
         last_sequence=message.last_sequence,
+        device_seconds=message.device_time.ToTimedelta().total_seconds(),
+        priority=from_priority(message.priority),
         error=failure(message.error, message.id) if message.HasField("error") else None,
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from convscope.errors import ConvscopeError
-from convscope.events import RunState
+from convscope.events import Priority, RunState
 
 __all__ = [
     "DeviceInfo",
@@ -207,3 +207,5 @@ class RunInfo:
     end_time: datetime | None
     last_sequence: int
     error: ConvscopeError | None = None
+    device_seconds: float = 0.0
+    priority: Priority = "normal"

@@ -16,7 +16,7 @@ from convscope._submission import Submission
 from convscope._transport import GrpcTransport, Transport
 from convscope._wire import PreviewOptions
 from convscope.catalog import DeviceInfo, ModelInfo, PluginInfo, RunInfo, TechniqueInfo
-from convscope.events import RunState
+from convscope.events import Priority, RunState
 from convscope.image_sets import ImageSets
 from convscope.images import ImageLike, encode_image
 from convscope.run import Run
@@ -109,6 +109,7 @@ class Client:
         previews: PreviewOptions | bool | None = None,
         max_restarts: int = 0,
         media_types: Sequence[str] = (),
+        priority: Priority = "normal",
         **params: Any,
     ) -> Run:
         """A run of a technique on a model; returns as soon as the server has accepted it.
@@ -119,20 +120,19 @@ class Client:
             model: A name from `models`, or one that a source resolves.
             extra_images: Further pictures by role ("style").
             seed: Of every random number; the same request and seed give the same pixels.
-            detach: The run goes on when nobody watches it. Otherwise it is cancelled a minute after the last
-                watcher left.
+            detach: The run goes on when nobody watches it, and is not cancelled a minute after the last one left.
             request_id: A UUID; the same id gives the same run, never a second one. Chosen where absent.
             labels: To find the run by.
             deadline: Seconds from acceptance to the end.
             previews: False for none, or a dict of `min_interval` (s), `max_edge` (px), `format`.
             max_restarts: How often it may start again when its worker is lost.
             media_types: What results are written as ("image/webp"), by plugins' artifact encoders; one for each kind.
+            priority: "interactive" goes before your other runs, "batch" behind everybody's.
             **params: Parameters of the technique.
 
         Raises:
             InvalidArgument: `violations` names each parameter at fault, what was given and what is allowed.
-            NotFound: no such technique or model.
-            Unavailable: nobody answers.
+            NotFound, Unavailable: no such technique or model; nobody answers.
         """
         submission = Submission.of(
             technique,
@@ -148,6 +148,7 @@ class Client:
             previews=previews,
             max_restarts=max_restarts,
             media_types=media_types,
+            priority=priority,
         )
         deliver(self._transport, submission.uploads)
         if detach:

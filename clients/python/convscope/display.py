@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from convscope.errors import FailedPrecondition
-from convscope.events import Artifact, Progress, Report, RunEvent
+from convscope.events import Artifact, Progress, Report, RunEvent, queued_words
 
 __all__ = ["Card", "Display"]
 
@@ -28,7 +28,7 @@ class Card:
         """Take in the next event."""
         match event.kind:
             case "queued":
-                self.status = f"queued, {event.position} in front" if event.position else "queued"
+                self.status = queued_words(event)
             case "started":
                 self.status = f"running on {event.device}"
             case "progress":

@@ -21,6 +21,7 @@ __all__ = [
     "EventKind",
     "Frame",
     "Prediction",
+    "Priority",
     "Progress",
     "Report",
     "RunEvent",
@@ -29,8 +30,10 @@ __all__ = [
     "decode_image",
     "decode_table",
     "is_readable",
+    "queued_words",
 ]
 
+Priority = Literal["interactive", "normal", "batch"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ArtifactKind = Literal["image", "tensor", "table", "text"]
 EventKind = Literal[
@@ -129,6 +132,7 @@ class RunEvent:
         note: Of "note".
         gap: Of "gap": first and last place left out because this watcher was slow.
         position: Of "queued": runs in front, from 0.
+        eta: Of "queued": seconds until it starts, where the server can tell.
         device, attempt: Of "started".
         report: Of "succeeded".
         error: Of "failed" and "cancelled": what `Run.result` raises.
@@ -143,6 +147,7 @@ class RunEvent:
     note: str | None = None
     gap: tuple[int, int] | None = None
     position: int | None = None
+    eta: float | None = None
     device: str | None = None
     attempt: int = 1
     report: Report | None = None
@@ -214,3 +219,11 @@ class Frame:
     def image(self) -> Image.Image:
         """The picture, decoded now."""
         return decode_image(self.artifact.content or b"")
+
+
+def queued_words(event: RunEvent) -> str:
+    """A "queued" event for a person: "queued, 3 in front, about 40 s"."""
+    if not event.position:
+        return "queued"
+    about = "" if event.eta is None else f", about {event.eta:.0f} s"
+    return f"queued, {event.position} in front{about}"

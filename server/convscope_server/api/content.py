@@ -45,13 +45,14 @@ class ContentServicer:
         """One file in chunks; nothing is kept unless all of it arrived and has the digest."""
         first = await anext(aiter(requests), pb.UploadRequest())
         _check_upload(first)
+        await self.holdings.check_room()
         async with self.content.upload(first.digest) as upload:
             await upload.write(first.chunk)
             async for request in requests:
                 _check_chunk(request)
                 await upload.write(request.chunk)
             digest = await upload.commit()
-            await self.holdings.add(digest)
+            await self.holdings.add(digest, upload.size_bytes)
             return pb.UploadResponse(digest=digest, size_bytes=upload.size_bytes)
 
     async def download(self, request: pb.DownloadRequest) -> AsyncIterator[pb.DownloadResponse]:

@@ -19,10 +19,12 @@ from convscope_server.engine.messages import (
     PluginInfo,
     TechniqueInfo,
 )
+from convscope_server.priority import Priority
 from convscope_server.runs import events
 from convscope_server.runs.run import Gap, LoggedEvent, RunRecord, RunState
 
 __all__ = [
+    "PRIORITIES",
     "RUN_STATES",
     "device_message",
     "error_message",
@@ -44,6 +46,11 @@ RUN_STATES: Mapping[RunState, run_pb2.RunState.ValueType] = {
     "succeeded": run_pb2.RUN_STATE_SUCCEEDED,
     "failed": run_pb2.RUN_STATE_FAILED,
     "cancelled": run_pb2.RUN_STATE_CANCELLED,
+}
+PRIORITIES: Mapping[Priority, run_pb2.Priority.ValueType] = {
+    "interactive": run_pb2.PRIORITY_INTERACTIVE,
+    "normal": run_pb2.PRIORITY_NORMAL,
+    "batch": run_pb2.PRIORITY_BATCH,
 }
 _CANCEL_REASONS: Mapping[events.CancelReason, run_pb2.CancelReason.ValueType] = {
     "requested": run_pb2.CANCEL_REASON_REQUESTED,
@@ -111,6 +118,8 @@ def run_message(record: RunRecord) -> run_pb2.Run:
         end_time=None if record.end_time is None else _timestamp(record.end_time),
         last_sequence=record.last_sequence,
         error=None if record.error is None else error_message(record.error),
+        device_time=_duration(record.device_seconds),
+        priority=PRIORITIES[request.priority],
     )
 
 
@@ -139,8 +148,12 @@ def event_message(entry: LoggedEvent | Gap) -> run_pb2.RunEvent:
 
 
 def _progress(event: events.Progress) -> run_pb2.Progress:
-    eta = None if event.eta_seconds is None else _duration(event.eta_seconds)
+    eta = _optional_duration(event.eta_seconds)
     return run_pb2.Progress(step=event.step, total=event.total, metrics=event.metrics, eta=eta)
+
+
+def _optional_duration(seconds: float | None) -> Duration | None:
+    return None if seconds is None else _duration(seconds)
 
 
 def _artifact(artifact: events.Artifact) -> artifact_pb2.Artifact:
@@ -173,7 +186,7 @@ def _report(report: events.Report) -> run_pb2.Report:
 
 _EVENTS: Mapping[type[events.Event], tuple[str, Callable[[Any], Any]]] = {
     events.Accepted: ("accepted", lambda e: run_pb2.Accepted(request_id=e.request_id)),
-    events.Queued: ("queued", lambda e: run_pb2.Queued(position=e.position)),
+    events.Queued: ("queued", lambda e: run_pb2.Queued(position=e.position, eta=_optional_duration(e.eta_seconds))),
     events.Started: ("started", lambda e: run_pb2.Started(device=e.device, attempt=e.attempt)),
     events.Progress: ("progress", _progress),
     events.Preview: ("preview", lambda e: _artifact(e.artifact)),

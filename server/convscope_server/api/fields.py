@@ -10,10 +10,11 @@ from typing import Literal
 from google.protobuf.duration_pb2 import Duration
 
 from convscope.v1 import artifact_pb2, run_pb2, visualization_service_pb2
-from convscope_server.api.convert import RUN_STATES
+from convscope_server.api.convert import PRIORITIES, RUN_STATES
 from convscope_server.api.violations import Violations
 from convscope_server.engine.messages import PreviewOptions
 from convscope_server.errors import RequestError
+from convscope_server.priority import Priority
 from convscope_server.runs.run import RunFilter
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "disconnect_of",
     "known_run_id",
     "previews_of",
+    "priority_of",
     "run_filter",
     "seconds_of",
 ]
@@ -62,6 +64,7 @@ def check_form(request: run_pb2.VisualizeRequest, violations: Violations) -> Non
     violations.check(
         seconds_of(request.deadline) >= 0, "deadline", f"given {seconds_of(request.deadline)} s; allowed: 0 s or more"
     )
+    _check_enum(request.priority, run_pb2.Priority.values(), "priority", violations)
     _check_enum(request.on_disconnect, run_pb2.OnDisconnect.values(), "on_disconnect", violations)
     check_labels(request.labels, violations)
     count = len(request.media_types)
@@ -135,6 +138,11 @@ def disconnect_of(choice: int, *, watched: bool) -> Literal["cancel", "detach"]:
     if choice == run_pb2.ON_DISCONNECT_UNSPECIFIED:
         return "cancel" if watched else "detach"
     return "cancel" if choice == run_pb2.ON_DISCONNECT_CANCEL else "detach"
+
+
+def priority_of(choice: int) -> Priority:
+    """How urgent a run is; normal unless chosen."""
+    return next((name for name, number in PRIORITIES.items() if number == choice), "normal")
 
 
 def seconds_of(duration: Duration) -> float:

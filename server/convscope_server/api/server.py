@@ -74,7 +74,7 @@ class Servicers:
         settings: Settings,
     ) -> Servicers:
         """The services over what they delegate to."""
-        holdings = Holdings(store)
+        holdings = Holdings(store, int(settings.principal_stored_bytes))
         validator = Validator(engine, content, holdings, image_sets, settings.max_image_pixels)
         return cls(
             {

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from urllib.parse import quote
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from convscope_server.errors import RequestError
@@ -101,10 +103,17 @@ def _status(error: Error) -> status_pb2.Status:
             for v in error.violations
         ]
         details.append(_packed(error_details_pb2.BadRequest(field_violations=fields)))
+    if "retry_after_seconds" in error.metadata:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(timedelta(seconds=float(error.metadata["retry_after_seconds"])))
+        details.append(_packed(retry))
+    if "quota" in error.metadata:
+        violation = error_details_pb2.QuotaFailure.Violation(subject=error.metadata["quota"], description=error.message)
+        details.append(_packed(error_details_pb2.QuotaFailure(violations=[violation])))
     return status_pb2.Status(code=code_number(error.code), message=error.message, details=details)
 
 
-def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> AnyMessage:
+def _packed(detail: Message) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(detail)
     return packed

@@ -184,6 +184,7 @@ def _stored(
         on_disconnect=fields.disconnect_of(request.on_disconnect, watched=watched),
         labels=dict(sorted(request.labels.items())),
         max_restarts=request.max_restarts,
+        priority=fields.priority_of(request.priority),
         owner=acting().name,
         image_sets=image_sets,
         media_types=tuple(dict.fromkeys(request.media_types)),

@@ -43,6 +43,9 @@ class EngineListener(Protocol):
     def run_events(self, run: str, events: Sequence[Event]) -> None:
         """Entries for a run's log. At most one terminal event ever comes for a run."""
 
+    def run_attained(self, run: str, seconds: float) -> None:
+        """The device seconds that a run has taken so far, in the attempt that is under way."""
+
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """The run's worker is gone. `started`: whether the run had begun; if not, it may simply be started again."""
 

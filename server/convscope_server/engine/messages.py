@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from convscope_server.priority import Priority
 from convscope_server.runs.events import ArtifactKind, CancelReason, Error, Event
 
 __all__ = [
+    "Attained",
     "Cancel",
     "Command",
     "DescribeImageSet",
@@ -63,6 +65,8 @@ class RunSpec(msgspec.Struct, frozen=True):
         media_types: What results are written as, where that is not what the host writes by itself.
         deadline: Unix time after which the run fails, or None.
         attempt: From 1.
+        owner: The principal who shares the device with others.
+        priority: How urgent it is.
     """
 
     id: str
@@ -78,6 +82,8 @@ class RunSpec(msgspec.Struct, frozen=True):
     previews: PreviewOptions = PreviewOptions()
     deadline: float | None = None
     attempt: int = 1
+    owner: str = ""
+    priority: Priority = "normal"
 
 
 class TechniqueInfo(msgspec.Struct, frozen=True):
@@ -279,6 +285,13 @@ class Events(_Report, frozen=True):
     events: tuple[Event, ...]
 
 
+class Attained(_Report, frozen=True):
+    """The device seconds that a run has taken in this attempt so far; told every half second, and before its end."""
+
+    run: str
+    seconds: float
+
+
 class Reply(_Report, frozen=True):
     """The answer to a command with a request number: one of the values, or an error."""
 
@@ -325,4 +338,4 @@ class Pong(_Report, frozen=True):
     """Still there."""
 
 
-Report = Hello | Events | Reply | Models | Offers | Stalled | Overgrown | Unfit | Pong
+Report = Hello | Events | Attained | Reply | Models | Offers | Stalled | Overgrown | Unfit | Pong

@@ -14,6 +14,7 @@ import msgspec
 from convscope_server.engine.blame import Author
 from convscope_server.engine.engine import Blame, Catalog, EngineListener
 from convscope_server.engine.messages import (
+    Attained,
     Cancel,
     Command,
     DescribeImageSet,
@@ -45,6 +46,7 @@ __all__ = ["Culprit", "Link", "Seat", "WorkerPool", "worker_lost"]
 logger = logging.getLogger(__name__)
 
 _LISTING_SECONDS = 2.0
+_CROWD = 4  # times as many runs as take turns on a device, where each of the surplus is a principal's only one
 
 
 class Link(Protocol):
@@ -65,9 +67,10 @@ class Culprit:
 
 @dataclass(slots=True, eq=False)
 class SeatedRun:
-    """A run on a worker: its technique, and whether it has started."""
+    """A run on a worker: its technique, its principal, and whether it has started."""
 
     technique: str
+    owner: str = ""
     started: bool = False
 
 
@@ -145,14 +148,20 @@ class WorkerPool:
     def try_start(self, spec: RunSpec) -> bool:
         """Hand a run to the least busy worker, one that holds its model if there is room there."""
         lane = self.lane(spec.technique)
-        seats = [s for s in self._seats if s.lane == lane]
-        open_seats = [s for s in seats if s.ready and len(s.runs) < self._max_live_runs]
+        open_seats = [s for s in self._seats if s.lane == lane and s.ready and self._has_room(s, spec.owner)]
         if not open_seats:
             return False
         seat = min(open_seats, key=lambda s: (not s.holds(spec.model), len(s.runs)))
-        seat.runs[spec.id] = SeatedRun(spec.technique)
+        seat.runs[spec.id] = SeatedRun(spec.technique, spec.owner)
         self._post(seat, Start(spec))
         return True
+
+    def _has_room(self, seat: Seat, owner: str) -> bool:
+        """Whether a run fits. Whoever has none there finds room beside others who fill it, within reason."""
+        if len(seat.runs) < self._max_live_runs:
+            return True
+        within_reason = len(seat.runs) < _CROWD * self._max_live_runs
+        return within_reason and all(run.owner != owner for run in seat.runs.values())
 
     def cancel(self, run: str, reason: CancelReason) -> bool:
         """End a run at its next step; False where no worker has it."""
@@ -262,6 +271,9 @@ class WorkerPool:
         match report:
             case Events():
                 self._handle_events(seat, report)
+            case Attained(run, seconds):
+                if run in seat.runs:
+                    self.listener.run_attained(run, seconds)
             case Reply(request=number):
                 future = seat.replies.pop(number, None)
                 if future is not None and not future.done():

@@ -45,6 +45,7 @@ class Appender:
         content: Where to keep artifacts of more than `inline_bytes`.
         inline_bytes: Largest artifact that is kept inside its event.
         on_stored: Called with entries once they are stored and published.
+        cost: Device seconds that the run has taken so far, which are stored with it.
         on_end: Called once: the terminal event is stored, or the store has no place for this log any more.
     """
 
@@ -57,6 +58,7 @@ class Appender:
         inline_bytes: int,
         on_end: Callable[[], None],
         on_stored: Callable[[Sequence[LoggedEvent]], None] = lambda _: None,
+        cost: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.ending = False
         self._log = log
@@ -65,6 +67,7 @@ class Appender:
         self._inline_bytes = inline_bytes
         self._on_end = on_end
         self._on_stored = on_stored
+        self._cost = cost
         self._waiting: list[Event] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -111,7 +114,7 @@ class Appender:
         kept = await self._with_content_kept(batch)
         now, first = time.time(), self._log.last + 1
         entries = [LoggedEvent(self._log.run, first + i, now, event) for i, event in enumerate(kept)]
-        if await self._store.append(self._log.run, entries):
+        if await self._store.append(self._log.run, entries, device_seconds=self._cost()):
             self._content.used([event.artifact.digest for event in kept if isinstance(event, Preview | Result)])
             self._log.publish(entries)
             self._on_stored(entries)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from convscope_server.engine.engine import Engine
 from convscope_server.engine.messages import RunSpec
@@ -13,10 +14,12 @@ from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
 from convscope_server.runs.events import Error
 from convscope_server.runs.live import LiveRun
+from convscope_server.runs.positions import Pace
 from convscope_server.runs.queue import RunQueue
 
 __all__ = ["Dispatcher"]
 
+_LOOK_AGAIN = 2.0  # seconds
 _log = logging.getLogger(__name__)
 
 
@@ -26,14 +29,21 @@ class Dispatcher:
     Args:
         engine: Where runs go.
         content: Where their images are, read just before the start.
+        queue: Says whose turn it is.
         fail: Ends a run that cannot be started.
+
+    Attributes:
+        pace: How fast runs start.
     """
 
-    def __init__(self, engine: Engine, content: ContentStore, fail: Callable[[LiveRun, Error], None]) -> None:
+    def __init__(
+        self, engine: Engine, content: ContentStore, queue: RunQueue, fail: Callable[[LiveRun, Error], None]
+    ) -> None:
         self._engine = engine
         self._content = content
         self._fail = fail
-        self._queue = RunQueue()
+        self._queue = queue
+        self.pace = Pace()
         self._wake = asyncio.Event()
         self._ready: dict[str, RunSpec] = {}  # the first run of each full lane, images in memory
 
@@ -65,7 +75,9 @@ class Dispatcher:
     async def serve(self) -> None:
         """Start runs until cancelled."""
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):  # a principal's device seconds of the last hour get fewer by themselves
+                async with asyncio.timeout(_LOOK_AGAIN):
+                    await self._wake.wait()
             self._wake.clear()
             full: set[str] = set()
             while (live := self._next(full)) is not None:
@@ -86,15 +98,17 @@ class Dispatcher:
         """Move the head to the engine, or end it where the engine breaks; False where there is no room."""
         self._queue.remove(live)
         live.stop_deadline_timer()
+        live.attained = 0.0
         live.on_engine = True  # before the call: an engine may tell of events while it starts a run
         try:
             if self._engine.try_start(spec):
+                self.pace.started()
                 return True
         except Exception as error:  # noqa: BLE001 - the engine's bug: it must not stop all other runs
             self._fail_broken(live, error)
             return True
         live.on_engine = False
-        self._queue.push_front(live)
+        self._queue.put_back(live)
         self._watch_deadline(live)
         return False
 
@@ -154,4 +168,6 @@ def _spec(live: LiveRun, images: dict[str, bytes]) -> RunSpec:
         previews=request.previews,
         deadline=live.deadline,
         attempt=live.attempt,
+        owner=request.owner,
+        priority=request.priority,
     )

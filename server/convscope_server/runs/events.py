@@ -98,9 +98,10 @@ class Accepted(_Event, frozen=True, tag="accepted"):
 
 
 class Queued(_Event, frozen=True, tag="queued"):
-    """Waiting, with `position` runs in front."""
+    """Waiting, with `position` runs in front; `eta_seconds` until the start, where it can be told."""
 
     position: int
+    eta_seconds: float | None = None
 
 
 class Started(_Event, frozen=True, tag="started"):

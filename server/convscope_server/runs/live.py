@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from convscope_server.runs.appender import Appender
 from convscope_server.runs.events import CancelReason
+from convscope_server.runs.ledger import Account
 from convscope_server.runs.log import RunLog
 from convscope_server.runs.run import RunRequest
 
@@ -19,7 +20,10 @@ class LiveRun:
 
     Attributes:
         attempt: Number of the start that is coming or under way, from 1.
-        on_engine: Whether the engine has it.
+        account: What its principal has.
+        attained: Device seconds of the attempt under way.
+        device_seconds: Of all attempts.
+        in_front: Whether it goes before its principal's others: it has lost a turn.
         cancelling: Why it is being cancelled, once it is.
         bystander: How often another run took its worker down.
         lost_early: How often its worker was lost before it had begun.
@@ -31,14 +35,28 @@ class LiveRun:
     create_time: float
     log: RunLog
     appender: Appender
+    account: Account = field(default_factory=Account)
     attempt: int = 1
-    on_engine: bool = False
+    attained: float = 0.0
+    device_seconds: float = 0.0
+    _on_engine: bool = False
+    in_front: bool = False
     cancelling: CancelReason | None = None
     bystander: int = 0
     lost_early: int = 0
     watchers: int = 0
     deadline_timer: asyncio.TimerHandle | None = None
     disconnect_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def on_engine(self) -> bool:
+        """Whether the engine has it."""
+        return self._on_engine
+
+    @on_engine.setter
+    def on_engine(self, there: bool) -> None:
+        self.account.running += there - self._on_engine
+        self._on_engine = there
 
     @property
     def deadline(self) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from convscope_server.engine.messages import PreviewOptions
+from convscope_server.priority import Priority
 from convscope_server.runs.events import Error, Event, Failed, Started, Succeeded, is_terminal
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
+_FIX_MAP, _FIX_MAP_ENDS, _MAP_16 = 0x80, 16, 0xDE  # msgpack's
+
+
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked for, images by digest.
 
@@ -35,6 +39,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
         on_disconnect: Whether the run is cancelled once nobody has watched it for the grace period.
         max_restarts: How often it may start again from the beginning when its worker is lost.
         media_types: What results are written as, where that is not what the host writes by itself.
+        priority: How urgent it is beside others.
         owner: Name of the principal whose run it is; "" where the server asks nobody who they are.
     """
 
@@ -53,6 +58,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     owner: str = ""
     image_sets: dict[str, str] = {}
     media_types: tuple[str, ...] = ()
+    priority: Priority = "normal"
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -72,6 +78,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     end_time: float | None = None
     last_sequence: int = 0
     error: Error | None = None
+    device_seconds: float = 0.0
 
 
 class LoggedEvent(msgspec.Struct, frozen=True):
@@ -107,7 +114,12 @@ class RunFilter(msgspec.Struct, frozen=True):
 def fingerprint(request: RunRequest) -> str:
     """The hexadecimal digest that two requests share where they differ in nothing but `request_id`."""
     anonymous = msgspec.structs.replace(request, request_id="")
-    return hashlib.sha256(msgspec.msgpack.encode(anonymous, order="deterministic")).hexdigest()
+    encoded = msgspec.msgpack.encode(anonymous, order="deterministic")
+    # msgspec counts the fields that a request could have: from sixteen on, its map begins with three bytes, not one.
+    count = int.from_bytes(encoded[1:3])
+    if encoded[0] == _MAP_16 and count < _FIX_MAP_ENDS:
+        encoded = bytes([_FIX_MAP | count]) + encoded[3:]
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def state_after(event: Event) -> RunState | None:

@@ -68,6 +68,8 @@ runs = Table(
     Column("end_time", Double),
     Column("attempts", Integer, nullable=False, default=0),
     Column("last_sequence", BigInteger, nullable=False, default=0),
+    Column("device_seconds", Double, nullable=False, server_default="0"),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
     Column("error", LargeBinary),
     UniqueConstraint("owner", "request_id", name="runs_one_for_a_request"),
 )
@@ -122,6 +124,7 @@ holdings = Table(
     METADATA,
     Column("owner", String(64), primary_key=True),
     Column("digest", String, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
 )
 
 

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
-from msgspec.structs import replace
-
 from convscope_server.engine.engine import Blame, Engine
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
+from convscope_server.priority import WEIGHT
 from convscope_server.runs.appender import Appender
 from convscope_server.runs.dispatcher import Dispatcher
 from convscope_server.runs.events import (
-    Accepted,
     Cancelled,
     CancelReason,
     Error,
     Event,
     Failed,
     Note,
-    Queued,
     is_terminal,
 )
+from convscope_server.runs.intake import Intake
+from convscope_server.runs.ledger import Ledger
 from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.live import LiveRun
 from convscope_server.runs.log import RunLog
+from convscope_server.runs.positions import Positions
+from convscope_server.runs.queue import RunQueue
 from convscope_server.runs.run import Gap, LoggedEvent, RunFilter, RunRecord, RunRequest
 from convscope_server.runs.store import RunPage, RunStore, no_run
 from convscope_server.runs.watch import Watcher
@@ -61,13 +61,14 @@ class RunService:
         self._limits = limits or RunLimits()
         self.observe: Callable[[RunRecord, Sequence[LoggedEvent]], None] = lambda _record, _entries: None
         self._live: dict[str, LiveRun] = {}
-        self._dispatcher = Dispatcher(engine, content, self._fail)
-        self._serving: asyncio.Task[None] | None = None
-        self._submissions: set[asyncio.Task[RunRecord]] = set()
-        self._submitting = 0  # of those, how many will wait in the queue
+        self._ledger = Ledger()
+        queue = RunQueue(self._ledger, ageing=self._limits.ageing, limits=self._limits.principal)
+        self._dispatcher = Dispatcher(engine, content, queue, self._fail)
+        self._positions = Positions(queue, self._dispatcher.pace)
+        self._intake = Intake(store, content, self._ledger, self._positions, limits=self._limits, enqueue=self._enqueue)
+        self._serving: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._draining = False
         self._closing = False
 
     async def start(self) -> None:
@@ -80,16 +81,19 @@ class RunService:
         await asyncio.to_thread(self._store.open)
         await self._content.sweep()
         await self._engine.start(self)
+        for owner, moment, seconds in await self._store.device_seconds_since(time.time() - 3600):
+            self._ledger[owner].take(moment, seconds)
         await self._recover()
-        self._serving = asyncio.create_task(self._dispatcher.serve())
+        self._serving = {asyncio.create_task(work) for work in (self._dispatcher.serve(), self._positions.follow())}
 
     async def close(self) -> None:
         """Stop now. Live runs stay as they are in the store, for the next server to take up."""
         self._closing = True
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait({self._serving})
-        await self._until_submitted()
+        self._intake.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._intake.settled()
         await self._engine.close()
         left = list(self._live.values())
         await asyncio.gather(*(live.appender.close(patience=_CLOSE_PATIENCE) for live in left))
@@ -102,14 +106,10 @@ class RunService:
         """Accept a run. Its Accepted and Queued are stored on return; a repeated request id gives the same run.
 
         Raises:
-            RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED; RESOURCE_EXHAUSTED, QUEUE_FULL with metadata
-                "retry_after_seconds"; UNAVAILABLE, DRAINING.
+            RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED; RESOURCE_EXHAUSTED, QUEUE_FULL or QUOTA_EXCEEDED (with
+                metadata "retry_after_seconds" where time alone helps); UNAVAILABLE, DRAINING.
         """
-        # Not cut short with its caller: a stored run that nobody queued would wait for the next restart.
-        task = asyncio.create_task(self._submit(request))
-        self._submissions.add(task)
-        task.add_done_callback(self._submitted)
-        return await asyncio.shield(task)
+        return await self._intake.submit(request)
 
     async def watch(
         self,
@@ -195,8 +195,8 @@ class RunService:
 
         Returns when all have ended.
         """
-        self._draining = True
-        await self._until_submitted()
+        self._intake.close()
+        await self._intake.settled()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain_grace if grace is None else grace):
                 await self._idle.wait()
@@ -213,6 +213,14 @@ class RunService:
             live.on_engine = False
             live.stop_timers()
         live.appender.put(events)
+
+    def run_attained(self, run: str, seconds: float) -> None:
+        """A run has taken so many device seconds in its attempt; its principal's account is charged."""
+        live = self._live.get(run)
+        if live is not None:
+            more, live.attained = max(0.0, seconds - live.attained), max(seconds, live.attained)
+            live.device_seconds += more
+            self._ledger.took(live.request.owner, more, WEIGHT[live.request.priority])
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """Start the run again where it had not begun, was a bystander or may restart; else it has failed."""
@@ -233,51 +241,11 @@ class RunService:
         """Try to start the run whose turn it is."""
         self._dispatcher.wake()
 
-    async def _submit(self, request: RunRequest) -> RunRecord:
-        if not request.request_id:
-            request = replace(request, request_id=str(uuid.uuid4()))
-        waiting = len(self._dispatcher) + self._submitting
-        refusal = self._refusal(waiting)
-        if refusal is not None:
-            earlier = await self._store.find(request)
-            if earlier is None:
-                raise refusal
-            return earlier
-        now = time.time()
-        run = uuid.uuid4().hex
-        first: tuple[Event, ...] = (Accepted(request.request_id), Queued(waiting))
-        entries = [LoggedEvent(run, i, now, event) for i, event in enumerate(first, start=1)]
-        new = RunRecord(run, "queued", request, now, last_sequence=len(entries))
-        self._submitting += 1
-        try:
-            record, created = await self._store.insert(new, entries)
-        finally:
-            self._submitting -= 1
-        self._content.used([*request.inputs.values(), *request.image_sets.values()])
-        if created:
-            log = RunLog(run)
-            log.publish(entries)
-            self._dispatcher.push(self._come_alive(record, log))
-            self.observe(record, entries)
-        return record
-
-    def _refusal(self, waiting: int) -> RequestError | None:
-        if self._draining or self._closing:
-            message = "the server is shutting down and takes no new runs; try again once it is back"
-            return RequestError.of("UNAVAILABLE", "DRAINING", message)
-        if waiting < self._limits.max_queued:
-            return None
-        return RequestError.of(
-            "RESOURCE_EXHAUSTED",
-            "QUEUE_FULL",
-            f"{waiting} runs wait already, the most that this server lets wait; try again later",
-            metadata={"retry_after_seconds": "5"},
-        )
-
-    def _submitted(self, task: asyncio.Task[RunRecord]) -> None:
-        self._submissions.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen: the caller may be gone
+    def _enqueue(self, record: RunRecord, entries: Sequence[LoggedEvent]) -> None:
+        log = RunLog(record.id)
+        log.publish(entries)
+        self._dispatcher.push(self._come_alive(record, log))
+        self.observe(record, entries)
 
     def _come_alive(self, record: RunRecord, log: RunLog) -> LiveRun:
         appender = Appender(
@@ -287,8 +255,11 @@ class RunService:
             inline_bytes=self._limits.inline_bytes,
             on_end=partial(self._ended, record.id),
             on_stored=lambda entries: self.observe(record, entries),
+            cost=lambda: live.device_seconds,
         )
-        live = LiveRun(record.id, record.request, record.create_time, log, appender)
+        account = self._ledger[record.request.owner]
+        live = LiveRun(record.id, record.request, record.create_time, log, appender, account)
+        live.device_seconds = record.device_seconds
         self._live[record.id] = live
         self._idle.clear()
         self._watch_disconnect(live)
@@ -354,14 +325,11 @@ class RunService:
     async def _find(self, run: str, owner: str | None) -> LiveRun | None:
         """The run where it is alive, even if its submission has been stored and not been noticed yet."""
         if run not in self._live:
-            await self._until_submitted()
+            await self._intake.settled()
         live = self._live.get(run)
         if live is not None and owner not in {None, live.request.owner}:
             raise no_run(run)
         return live
-
-    async def _until_submitted(self) -> None:
-        await asyncio.gather(*self._submissions, return_exceptions=True)
 
     def _enter(self, live: LiveRun | None) -> None:
         if live is not None:

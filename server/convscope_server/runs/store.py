@@ -88,12 +88,12 @@ class RunStore:
         found = await self.read(lambda connection: connection.execute(query).first())
         return None if found is None else _same(found, fingerprint(request))
 
-    async def append(self, run: str, entries: Sequence[LoggedEvent]) -> bool:
-        """Put entries behind a run's log, and bring its state along, in one transaction.
+    async def append(self, run: str, entries: Sequence[LoggedEvent], *, device_seconds: float = 0.0) -> bool:
+        """Put entries behind a run's log, and bring its state and its cost along, in one transaction.
 
         False, and nothing is kept, where the run has ended, is gone, or its log does not reach to the first entry.
         """
-        return await self.write(lambda connection: _append(connection, run, entries))
+        return await self.write(lambda connection: _append(connection, run, entries, device_seconds))
 
     async def events(self, run: str, *, after: int, through: int, skips: Skips, limit: int) -> list[LoggedEvent]:
         """At most `limit` entries with after < sequence <= through that `skips` does not leave out, in order."""
@@ -173,15 +173,28 @@ class RunStore:
             raise no_run(run)
         return orphans
 
-    async def hold(self, owner: str, digest: str) -> None:
+    async def hold(self, owner: str, digest: str, size_bytes: int) -> None:
         """Remember that a blob is (also) this owner's."""
         query = select(holdings.c.digest).where(holdings.c.owner == owner, holdings.c.digest == digest)
 
         def work(connection: Connection) -> None:
             if connection.execute(query).first() is None:
-                connection.execute(insert(holdings), {"owner": owner, "digest": digest})
+                connection.execute(insert(holdings), {"owner": owner, "digest": digest, "size_bytes": size_bytes})
 
         await self.write(work)
+
+    async def stored_bytes(self, owner: str) -> int:
+        """Bytes of the runs and uploads that are kept for an owner."""
+        of_runs = select(func.coalesce(func.sum(runs.c.stored_bytes), 0)).where(runs.c.owner == owner)
+        sent = select(func.coalesce(func.sum(holdings.c.size_bytes), 0)).where(holdings.c.owner == owner)
+        return await self.read(lambda c: int(c.execute(of_runs).scalar_one()) + int(c.execute(sent).scalar_one()))
+
+    async def device_seconds_since(self, moment: float) -> list[tuple[str, float, float]]:
+        """(owner, Unix time of the end, device seconds) of each run that ended after `moment`."""
+        query = select(runs.c.owner, runs.c.end_time, runs.c.device_seconds).where(runs.c.end_time > moment)
+        return await self.read(
+            lambda c: [(row[0], row[1], row[2]) for row in c.execute(query.order_by(runs.c.end_time))]
+        )
 
     async def held(self, owner: str, digests: Iterable[str]) -> set[str]:
         """Those of `digests` that the owner sent, or that a run of theirs refers to."""
@@ -245,17 +258,21 @@ def _by_request(request: RunRequest) -> list[Any]:
     return [runs.c.request_id == request.request_id, runs.c.owner == request.owner]
 
 
-def _append(connection: Connection, run: str, entries: Sequence[LoggedEvent]) -> bool:
+def _append(connection: Connection, run: str, entries: Sequence[LoggedEvent], device_seconds: float) -> bool:
     open_here = (
         runs.c.id == run,
         runs.c.end_time.is_(None),
         runs.c.last_sequence == entries[0].sequence - 1,
     )
-    if connection.execute(update(runs).where(*open_here).values(_changes(entries))).rowcount != 1:
+    made = [entry.event.artifact for entry in entries if isinstance(entry.event, Preview | Result)]
+    apart = [artifact for artifact in made if artifact.content is None]
+    rows = [_row(entry) for entry in entries]
+    size = sum(len(row["payload"]) for row in rows) + sum(artifact.size_bytes for artifact in apart)
+    cost = {"stored_bytes": runs.c.stored_bytes + size, "device_seconds": device_seconds}
+    if connection.execute(update(runs).where(*open_here).values(_changes(entries) | cost)).rowcount != 1:
         return False
-    connection.execute(insert(events), [_row(entry) for entry in entries])
-    made = [e.event.artifact for e in entries if isinstance(e.event, Preview | Result)]
-    _refer(connection, run, [artifact.digest for artifact in made if artifact.content is None], made=True)
+    connection.execute(insert(events), rows)
+    _refer(connection, run, [artifact.digest for artifact in apart], made=True)
     return True
 
 
@@ -325,6 +342,7 @@ def _record(row: Row[Any]) -> RunRecord:
         row.end_time,
         row.last_sequence,
         None if row.error is None else _decode_error(row.error),
+        row.device_seconds,
     )
 
 

@@ -13,7 +13,7 @@ from convscope_server.errors import RequestError, error_of
 from convscope_server.runs.events import Error
 from convscope_server.worker.encode import EncodingError
 
-__all__ = ["broken", "fault", "leak", "litter", "spoils_device"]
+__all__ = ["broken", "fault", "leak", "litter", "overdue", "spoils_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,15 @@ def broken(verdict: Stalled | Overgrown, author: Author, *, run: str) -> Error:
     if isinstance(verdict, Stalled):
         return stalled(author, verdict.seconds, reference)
     return overgrown(author, verdict.held, verdict.limit, reference)
+
+
+def overdue(attained: float) -> Error:
+    """The error of a run whose deadline passed after so many device seconds."""
+    return Error(
+        "DEADLINE_EXCEEDED",
+        f"the run's deadline passed after {attained:.1f} s on the device; ask for a later one, or for less",
+        "RUN_DEADLINE_EXCEEDED",
+    )
 
 
 def spoils_device(error: BaseException) -> bool:

@@ -34,7 +34,9 @@ class Job:
     """A run on a device.
 
     Attributes:
-        attained: Device seconds taken so far.
+        attained: Device seconds taken before the turn under way.
+        turn_began: When that was, on the performance counter.
+        told: Of those, what the front end has been told of.
         held: Bytes by which its steps have made the process grow.
         litter: What its steps have left lying about.
         ended: Whether its terminal event has been recorded.
@@ -55,6 +57,8 @@ class Job:
         self.spec = spec
         self.author = author
         self.attained = 0.0
+        self.told = 0.0
+        self.turn_began = time.perf_counter()
         self.held = 0
         self.litter = Litter()
         self.ended = False
@@ -78,6 +82,11 @@ class Job:
     def encoded_by_plugins(self) -> bool:
         """Whether code of further plugins writes its results."""
         return bool(self.spec.media_types)
+
+    @property
+    def used(self) -> float:
+        """Device seconds taken so far, the turn under way included."""
+        return self.attained + time.perf_counter() - self.turn_began
 
     @property
     def begun(self) -> bool:

@@ -18,6 +18,7 @@ from convscope_sdk.loader import BUILTIN_PACKAGE
 from convscope_server.engine.blame import Author
 from convscope_server.engine.mark import TurnMark
 from convscope_server.engine.messages import (
+    Attained,
     Cancel,
     Command,
     DescribeImageSet,
@@ -43,11 +44,12 @@ from convscope_server.worker.administration import administer
 from convscope_server.worker.borrowed import BorrowedModels
 from convscope_server.worker.encode import encoders_for
 from convscope_server.worker.encoder import Inline, encoder_for
-from convscope_server.worker.faults import broken, fault, leak, litter, spoils_device
+from convscope_server.worker.faults import broken, fault, leak, litter, overdue, spoils_device
 from convscope_server.worker.job import Job
 from convscope_server.worker.making import Making
 from convscope_server.worker.memory import Memory, default_run_memory
 from convscope_server.worker.recorder import Recorder
+from convscope_server.worker.turns import Turns
 from convscope_server.worker.watchdog import StepEndedError, Watchdog
 
 if TYPE_CHECKING:
@@ -59,9 +61,11 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger(__name__)
 
+_TELL_EVERY = 0.5  # device seconds
+
 
 class Worker:
-    """Steps the runs of one device, least attained device time first.
+    """Steps the runs of one device, in turns that share it between principals and between each one's runs.
 
     Args:
         workshop: The device with its techniques and models.
@@ -84,6 +88,7 @@ class Worker:
         self._shared = shared
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._jobs: dict[str, Job] = {}
+        self._turns = Turns()
         self._lock = threading.Lock()
         self._guards: weakref.WeakKeyDictionary[Network, NetworkGuard] = weakref.WeakKeyDictionary()
         self._encoder = encoder_for(str(workshop.device))
@@ -182,21 +187,29 @@ class Worker:
         return self._shop.techniques[spec.technique]
 
     def _next_job(self) -> Job | None:
-        return min(self._jobs.values(), key=lambda job: job.attained, default=None)
+        return self._turns.next(self._jobs.values())
 
     def _turn(self, job: Job, modes: ModeGuard) -> None:
         """One step of one run, and everything that must hold after it."""
+        job.turn_began = time.perf_counter()
         with self._watched(job):
             if job.cancel_reason is not None:
                 self._stop(job, modes, lambda: job.cancel(job.cancel_reason or "requested"))
             elif job.overdue:
-                self._stop(job, modes, lambda: job.fail(_overdue(job)))
+                self._stop(job, modes, lambda: job.fail(overdue(job.attained)))
             else:
-                began = time.perf_counter()
                 self._step(job, modes)
-                job.attained += time.perf_counter() - began
+                self._account(job)
         if job.ended:
             self._forget(job)
+
+    def _account(self, job: Job) -> None:
+        used = job.used
+        self._turns.took(job, used - job.attained)
+        job.attained, job.turn_began = used, time.perf_counter()
+        if job.attained - job.told > _TELL_EVERY and not job.ended:
+            job.told = job.attained
+            self._send(Attained(job.spec.id, job.attained))
 
     @contextmanager
     def _watched(self, job: Job) -> Iterator[None]:
@@ -282,7 +295,8 @@ class Worker:
         return fault(error, job.author, run=job.spec.id, device=str(self._shop.device))
 
     def _finish(self, job: Job, record: Callable[[], None]) -> None:
-        """Close the generator, then record the end."""
+        """Close the generator, then record the end, with what it has cost."""
+        self._send(Attained(job.spec.id, job.used))
         if (error := self._close(job)) is not None:
             job.fail(self._error(job, error))
         else:
@@ -379,11 +393,3 @@ class Worker:
     def _stall_seconds(self, job: Job) -> float:
         limit = self._shop.options.stall_seconds or job.stall_seconds
         return limit if job.begun else max(limit, self._shop.options.start_seconds)
-
-
-def _overdue(job: Job) -> Error:
-    return Error(
-        "DEADLINE_EXCEEDED",
-        f"the run's deadline passed after {job.attained:.1f} s on the device; ask for a later one, or for less",
-        "RUN_DEADLINE_EXCEEDED",
-    )

@@ -110,6 +110,20 @@ def test_a_run_that_has_not_started_has_no_start_time() -> None:
     assert not any(run.HasField(name) for name in ("start_time", "end_time", "error"))
 
 
+def test_a_run_says_how_urgent_it_is_and_what_it_has_cost() -> None:
+    request = RunRequest("deepdream", "m", priority="batch")
+    run = run_message(RunRecord("f" * 32, "running", request, 5.0, device_seconds=1.25))
+    assert run.priority == run_pb2.PRIORITY_BATCH
+    assert run.device_time.ToMilliseconds() == 1250
+
+
+def test_the_time_to_the_start_is_absent_where_nobody_knows_it() -> None:
+    waits = [event_message(LoggedEvent("r", 1, 0.0, events.Queued(3, eta))).queued for eta in (None, 2.5)]
+    assert [wait.position for wait in waits] == [3, 3]
+    assert not waits[0].HasField("eta")
+    assert waits[1].eta.ToMilliseconds() == 2500
+
+
 def test_a_model_with_detail_and_a_plugin_and_a_device() -> None:
     info = ModelInfo("m", "classifier", "builtin", "a model")
     layer = LayerInfo("conv1", "Conv2d", (64, 112, 112), 9408, False, ((7, 7), (2, 2), (-3, -3)))

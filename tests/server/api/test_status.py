@@ -48,6 +48,15 @@ def test_a_small_error_arrives_whole() -> None:
     ]
 
 
+def test_a_refusal_for_now_says_when_to_come_back_and_a_quota_which_it_is() -> None:
+    error = Error("RESOURCE_EXHAUSTED", "too much", "R", {"quota": "queued runs", "retry_after_seconds": "2.5"})
+    retry, quota = error_details_pb2.RetryInfo(), error_details_pb2.QuotaFailure()
+    assert status_of(error).details[1].Unpack(retry)
+    assert status_of(error).details[2].Unpack(quota)
+    assert retry.retry_delay.ToMilliseconds() == 2500
+    assert [(v.subject, v.description) for v in quota.violations] == [("queued runs", "too much")]
+
+
 def test_the_first_violations_survive_shortening() -> None:
     violations = tuple(FieldViolation(f"params.p{i}", "x" * 400) for i in range(60))
     bad = error_details_pb2.BadRequest()

@@ -136,6 +136,7 @@ OUT_OF_BOUNDS: dict[str, dict[str, Any]] = {
     "previews.format": {"previews": run_pb2.PreviewOptions(format=9)},  # type: ignore[arg-type]  # none of them
     "deadline": {"deadline": Duration(seconds=-1)},
     "on_disconnect": {"on_disconnect": 9},
+    "priority": {"priority": 4},
     "labels": {"labels": {f"k{i}": "" for i in range(33)}},
     "labels.key": {"labels": {"key": "v" * 129}},
     "max_restarts": {"max_restarts": 11},
@@ -166,6 +167,7 @@ def test_a_field_out_of_its_bounds_is_refused_by_name(field: str, tmp_path: Path
         {"labels": {f"k{i}": "v" * 128 for i in range(32)}},
         {"max_restarts": 10},
         {"media_types": ["image/png"] * 8},
+        {"priority": run_pb2.PRIORITY_BATCH},
         {"deadline": Duration(seconds=5)},
     ],
 )

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from convscope_server.engine.messages import (
+    Attained,
     Cancel,
     Command,
     Events,
@@ -71,6 +72,23 @@ async def test_a_full_engine_says_so_and_has_room_again_when_a_run_ends() -> Non
     pool.handle(pool.seats[0], Events("1", (Succeeded(RunReport()),)))
     assert pool.heard.rooms == rooms + 1
     assert pool.try_start(spec("3"))
+
+
+async def test_whoever_has_none_on_a_full_device_finds_room_there() -> None:
+    pool = Pool(("a",))
+    start = [("1", "ada"), ("2", "ada"), ("3", "ada"), ("4", "bob"), ("5", "bob"), ("6", "cyd")]
+    taken = [pool.try_start(RunSpec(run, "t", "m", {}, owner=owner)) for run, owner in start]
+    assert taken == [True, True, False, True, False, True]
+    others = [pool.try_start(RunSpec(f"by {n}", "t", "m", {}, owner=f"{n}")) for n in range(10)]
+    assert others == [True] * 4 + [False] * 6  # eight are four times as many as may be there
+
+
+async def test_what_a_run_has_taken_is_told_while_it_is_there() -> None:
+    pool = Pool(("a",))
+    pool.try_start(spec("1"))
+    pool.handle(pool.seats[0], Attained("1", 0.6))
+    pool.handle(pool.seats[0], Attained("2", 5.0))
+    assert pool.heard.attained == {"1": 0.6}
 
 
 async def test_a_lost_worker_tells_of_each_of_its_runs_once_and_whether_it_had_begun() -> None:

@@ -39,11 +39,11 @@ class Moody(RunStore):
 
     failures = 0
 
-    async def append(self, run: str, entries: Sequence[LoggedEvent]) -> bool:
+    async def append(self, run: str, entries: Sequence[LoggedEvent], *, device_seconds: float = 0.0) -> bool:
         if self.failures > 0:
             self.failures -= 1
             raise OperationalError("INSERT", {}, Exception("disk full"))
-        return await super().append(run, entries)
+        return await super().append(run, entries, device_seconds=device_seconds)
 
 
 @asynccontextmanager

@@ -15,8 +15,8 @@ from convscope_sdk.errors import NotApplicable
 from convscope_sdk.events import Event, Heatmap, Image, Note, Predictions, Preview, Progress, Scores, Table, Tensor
 from convscope_sdk.params import Params
 from convscope_sdk.run import Run
-from convscope_sdk.technique import technique
-from convscope_server.engine.messages import Cancel, PreviewOptions, Stalled
+from convscope_sdk.technique import Technique, technique
+from convscope_server.engine.messages import Attained, Cancel, Events, PreviewOptions, Stalled
 from convscope_server.runs import events as log
 from convscope_server.worker import watchdog
 from support.workshop import Bench, texts
@@ -102,10 +102,40 @@ def test_results_come_in_order_with_the_input_first_and_their_digests_in_the_rep
     assert texts(bench.log("a")) == ["seen"] == list(end.report.notes)
 
 
-def test_a_short_run_never_waits_for_a_long_one() -> None:
-    bench = Bench(count)
-    bench.start("long", "count", params={"steps": 60, "pause": 0.005})
-    bench.start("short", "count", params={"steps": 2})
+class Clock:
+    """A performance counter that only techniques move."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Technique[Steps]:
+    """A technique whose steps take a second each, by the worker's clock."""
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
+
+    @technique("tick")
+    def tick(run: Run[Steps]) -> Iterator[Event]:
+        """Ticks."""
+        for step in range(1, run.params.steps + 1):
+            clock.now += 1.0
+            yield Progress(step, run.params.steps)
+
+    return tick
+
+
+def order_of_steps(bench: Bench) -> list[str]:
+    """Whose step came when."""
+    return [r.run for r in bench.reports if isinstance(r, Events) for e in r.events if isinstance(e, log.Progress)]
+
+
+def test_a_short_run_never_waits_for_a_long_one(ticking: Technique[Steps]) -> None:
+    bench = Bench(ticking)
+    bench.start("long", "tick", params={"steps": 60})
+    bench.start("short", "tick", params={"steps": 2})
     bench.work()
     order = [(r.run, e) for r in bench.reports if hasattr(r, "events") for e in r.events]
     short_end = next(i for i, (run, e) in enumerate(order) if run == "short" and log.is_terminal(e))
@@ -113,14 +143,34 @@ def test_a_short_run_never_waits_for_a_long_one() -> None:
     assert len(steps_before) <= 4
 
 
-def test_equal_runs_share_the_device_evenly() -> None:
-    bench = Bench(count)
+def test_equal_runs_share_the_device_evenly(ticking: Technique[Steps]) -> None:
+    bench = Bench(ticking)
     for run in "abc":
-        bench.start(run, "count", params={"steps": 30, "pause": 0.002})
+        bench.start(run, "tick", params={"steps": 30})
     bench.work()
-    order = [r.run for r in bench.reports if hasattr(r, "events") for e in r.events if isinstance(e, log.Progress)]
-    middle = order[: len(order) // 2]
-    assert max(middle.count(run) for run in "abc") <= 1.5 * min(middle.count(run) for run in "abc")
+    half = order_of_steps(bench)[:45]
+    assert {run: half.count(run) for run in "abc"} == {"a": 15, "b": 15, "c": 15}
+
+
+def test_what_a_run_takes_is_told_on_its_way_and_before_its_end(ticking: Technique[Steps]) -> None:
+    bench = Bench(ticking)
+    bench.start("a", "tick", params={"steps": 3})
+    bench.work()
+    told = [r.seconds for r in bench.reports if isinstance(r, Attained)]
+    assert told == [1.0, 2.0, 3.0, 3.0]
+    ends = [isinstance(r, Events) and any(map(log.is_terminal, r.events)) for r in bench.reports]
+    assert not any(isinstance(r, Attained) for r in bench.reports[ends.index(True) :])
+
+
+def test_runs_of_two_principals_share_evenly_however_many_each_has(ticking: Technique[Steps]) -> None:
+    bench = Bench(ticking)
+    for run in ("h1", "h2", "h3"):
+        bench.start(run, "tick", params={"steps": 30}, owner="heavy")
+    bench.start("light", "tick", params={"steps": 30}, owner="light")
+    bench.work()
+    half = order_of_steps(bench)[:40]
+    assert half.count("light") in {19, 20, 21}
+    assert {half.count(run) for run in ("h1", "h2", "h3")} <= {6, 7}
 
 
 def test_cancel_takes_effect_at_the_next_step_and_runs_the_techniques_clean_up() -> None:

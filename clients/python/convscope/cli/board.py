@@ -15,7 +15,7 @@ from rich.text import Text
 from convscope.cli.render import console
 from convscope.cli.terminal import Protocol, cells, encode, half_blocks, protocol_of
 from convscope.events import Progress as StepProgress
-from convscope.events import RunEvent
+from convscope.events import RunEvent, queued_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +68,7 @@ class Board:
         """Show what happened, at most ten times a second."""
         match event.kind:
             case "queued":
-                self._say(f"queued, {event.position} in front" if event.position else "queued")
+                self._say(queued_words(event))
             case "started":
                 self._say(f"on {event.device}" if event.attempt == 1 else f"on {event.device}, attempt {event.attempt}")
             case "progress" if event.progress is not None:

@@ -15,6 +15,7 @@ from convscope.cli.options import ImageSets, Json, Models, Plugins, Server, open
 from convscope.cli.render import console, write_json
 from convscope.client import DEFAULT_MODEL, Client
 from convscope.errors import ConvscopeError
+from convscope.events import Priority
 from convscope.result import Result
 from convscope.run import Run
 
@@ -49,6 +50,7 @@ Animation = Annotated[
     ),
 ]
 
+Labels = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="To find the run by.", show_default=False)]
 MediaTypes = Annotated[
     list[str] | None,
     typer.Option("--as", metavar="MEDIA_TYPE", help="What results are written as (image/webp).", show_default=False),
@@ -71,14 +73,13 @@ def run(
     out: Out = None,
     animation: Animation = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id, and let it go on alone.")] = False,
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="To find the run by.", show_default=False)
-    ] = None,
+    label: Labels = None,
     deadline: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Fails after that.", show_default=False)
     ] = None,
     media_type: MediaTypes = None,
     max_restarts: Annotated[int, typer.Option(min=0, max=10, help="Start again when the worker is lost.")] = 0,
+    priority: Annotated[Priority, typer.Option(help="How urgent it is beside other runs.")] = "normal",
     preview: Preview = None,
     server: Server = None,
     plugin: Plugins = None,
@@ -108,6 +109,7 @@ def run(
             max_restarts=max_restarts,
             previews=None if animation is None else {"min_interval": 0.0},
             media_types=media_type or (),
+            priority=priority,
             **_as_params(params),
         )
         if detach:
@@ -148,7 +150,7 @@ def _as_params(params: dict[str, Any]) -> dict[str, Any]:
         BadParameter: one does.
     """
     taken = {"image", "model", "extra_images", "seed", "detach", "request_id", "labels", "deadline", "previews"}
-    for name in sorted(params.keys() & (taken | {"max_restarts", "media_types", "technique"})):
+    for name in sorted(params.keys() & (taken | {"max_restarts", "media_types", "priority", "technique"})):
         raise typer.BadParameter(f"{name!r} is no parameter; see the options of `convscope run --help`")
     return params
 

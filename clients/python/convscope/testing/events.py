@@ -32,9 +32,9 @@ __all__ = [
 Event: TypeAlias = run.RunEvent
 
 
-def queued(position: int = 0) -> Event:
-    """The run waits, with that many in front."""
-    return Event(queued=run.Queued(position=position))
+def queued(position: int = 0, *, eta: float | None = None) -> Event:
+    """The run waits, with that many in front, and starts in `eta` seconds if that is known."""
+    return Event(queued=run.Queued(position=position, eta=None if eta is None else _wire.duration(eta)))
 
 
 def progress(step: int, total: int = 0, *, eta: float | None = None, **metrics: float) -> Event:

@@ -59,6 +59,32 @@ RUN_STATE_CANCELLED: RunState.ValueType  # 5
 """Ended because somebody asked for it, nobody watched any more, or the server drained."""
 Global___RunState: typing_extensions.TypeAlias = RunState
 
+class _Priority:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PriorityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """NORMAL."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
+    """Somebody waits for it: it starts before its principal's others, and gets four times the usual share."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    PRIORITY_BATCH: _Priority.ValueType  # 3
+    """It starts after everybody's others, and gets a quarter of the usual share."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """How urgent a run is beside others."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""NORMAL."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 1
+"""Somebody waits for it: it starts before its principal's others, and gets four times the usual share."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+PRIORITY_BATCH: Priority.ValueType  # 3
+"""It starts after everybody's others, and gets a quarter of the usual share."""
+Global___Priority: typing_extensions.TypeAlias = Priority
+
 class _OnDisconnect:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -222,6 +248,7 @@ class VisualizeRequest(google.protobuf.message.Message):
     PREVIEWS_FIELD_NUMBER: builtins.int
     DEADLINE_FIELD_NUMBER: builtins.int
     ON_DISCONNECT_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     MAX_RESTARTS_FIELD_NUMBER: builtins.int
     MEDIA_TYPES_FIELD_NUMBER: builtins.int
@@ -236,6 +263,7 @@ class VisualizeRequest(google.protobuf.message.Message):
     one; with another request it is refused with ALREADY_EXISTS. Empty: the server chooses one.
     """
     on_disconnect: Global___OnDisconnect.ValueType
+    priority: Global___Priority.ValueType
     max_restarts: builtins.int
     """How often the run may start again from the beginning when its worker is lost, 0 to 10. Default 0."""
     @property
@@ -283,12 +311,13 @@ class VisualizeRequest(google.protobuf.message.Message):
         previews: Global___PreviewOptions | None = ...,
         deadline: google.protobuf.duration_pb2.Duration | None = ...,
         on_disconnect: Global___OnDisconnect.ValueType = ...,
+        priority: Global___Priority.ValueType = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         max_restarts: builtins.int = ...,
         media_types: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["deadline", b"deadline", "image", b"image", "params", b"params", "previews", b"previews"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deadline", b"deadline", "extra_images", b"extra_images", "image", b"image", "labels", b"labels", "max_restarts", b"max_restarts", "media_types", b"media_types", "model", b"model", "on_disconnect", b"on_disconnect", "params", b"params", "previews", b"previews", "request_id", b"request_id", "seed", b"seed", "technique", b"technique"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deadline", b"deadline", "extra_images", b"extra_images", "image", b"image", "labels", b"labels", "max_restarts", b"max_restarts", "media_types", b"media_types", "model", b"model", "on_disconnect", b"on_disconnect", "params", b"params", "previews", b"previews", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "technique", b"technique"]) -> None: ...
 
 Global___VisualizeRequest: typing_extensions.TypeAlias = VisualizeRequest
 
@@ -392,19 +421,26 @@ Global___Accepted: typing_extensions.TypeAlias = Accepted
 
 @typing.final
 class Queued(google.protobuf.message.Message):
-    """The run waits for a device."""
+    """The run waits for a device. Comes again when its place has changed for the better."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: builtins.int
+    ETA_FIELD_NUMBER: builtins.int
     position: builtins.int
     """Runs in front of it, from 0."""
+    @property
+    def eta(self) -> google.protobuf.duration_pb2.Duration:
+        """Until it starts, at the present pace; absent where nothing is known of it."""
+
     def __init__(
         self,
         *,
         position: builtins.int = ...,
+        eta: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["position", b"position"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["eta", b"eta"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["eta", b"eta", "position", b"position"]) -> None: ...
 
 Global___Queued: typing_extensions.TypeAlias = Queued
 
@@ -769,6 +805,8 @@ class Run(google.protobuf.message.Message):
     END_TIME_FIELD_NUMBER: builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    DEVICE_TIME_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     id: builtins.str
     """32 hexadecimal digits."""
     state: Global___RunState.ValueType
@@ -778,6 +816,7 @@ class Run(google.protobuf.message.Message):
     request_id: builtins.str
     last_sequence: builtins.int
     """Sequence of its newest event."""
+    priority: Global___Priority.ValueType
     @property
     def params(self) -> google.protobuf.struct_pb2.Struct:
         """As given, before defaults. The report has them after defaults."""
@@ -798,6 +837,10 @@ class Run(google.protobuf.message.Message):
     def error(self) -> Global___Error:
         """Why it failed; absent unless state is FAILED."""
 
+    @property
+    def device_time(self) -> google.protobuf.duration_pb2.Duration:
+        """Device time that it has taken."""
+
     def __init__(
         self,
         *,
@@ -814,8 +857,10 @@ class Run(google.protobuf.message.Message):
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         last_sequence: builtins.int = ...,
         error: Global___Error | None = ...,
+        device_time: google.protobuf.duration_pb2.Duration | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "params", b"params", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "id", b"id", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "params", b"params", "request_id", b"request_id", "seed", b"seed", "start_time", b"start_time", "state", b"state", "technique", b"technique"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "device_time", b"device_time", "end_time", b"end_time", "error", b"error", "params", b"params", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "device_time", b"device_time", "end_time", b"end_time", "error", b"error", "id", b"id", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "params", b"params", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "start_time", b"start_time", "state", b"state", "technique", b"technique"]) -> None: ...
 
 Global___Run: typing_extensions.TypeAlias = Run
