@@ -164,6 +164,11 @@ class Settings(BaseModel):
     max_upload_bytes: ByteSize = Field(
         default=ByteSize(256 * 2**20), ge=1, description="Bytes that one upload may have."
     )
+    min_free_bytes: ByteSize = Field(
+        default=ByteSize(64 * 2**20),
+        ge=0,
+        description="Room on the disk of data_dir below which new runs and uploads are refused: others need it to end.",
+    )
     keep_seconds: float = Field(
         default=0.0, ge=0, description="Time after its end that a run is kept; 0 keeps it until somebody deletes it."
     )

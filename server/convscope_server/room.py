@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -76,13 +76,17 @@ class Room:
         self._clock = clock
         self._closed_until = clock()
 
+    async def is_full(self) -> bool:
+        """Whether a write has just found no room, or less is free than must be."""
+        return self._clock() < self._closed_until or await asyncio.to_thread(self._short)
+
     async def check(self) -> None:
         """Lets through what can be stored.
 
         Raises:
-            StorageFullError: a write has just found no room, or less is free than must be.
+            StorageFullError: there is no room.
         """
-        if self._clock() < self._closed_until or await asyncio.to_thread(self._short):
+        if await self.is_full():
             raise StorageFullError
 
     def found_none(self) -> None:
@@ -90,4 +94,6 @@ class Room:
         self._closed_until = self._clock() + _PAUSE
 
     def _short(self) -> bool:
-        return self._folder is not None and shutil.disk_usage(self._folder).free < self._least
+        with suppress(OSError):  # what cannot be asked is found out by writing
+            return self._folder is not None and shutil.disk_usage(self._folder).free < self._least
+        return False

@@ -12,6 +12,7 @@ from convscope_server.engine.engine import Engine
 from convscope_server.engine.options import Environment, WorkerOptions
 from convscope_server.images.sets import ImageSetService
 from convscope_server.observers.observers import Observers
+from convscope_server.room import Room
 from convscope_server.runs.limits import PrincipalLimits, RunLimits
 from convscope_server.runs.service import RunService
 from convscope_server.storage.archive import Archive
@@ -36,7 +37,8 @@ class Stack:
     @classmethod
     def build(cls, settings: Settings, engine: Engine, *, database: str, blobs: str, door: Door | None = None) -> Stack:
         """The stack over a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet."""
-        archive = Archive.at(database, blobs, keep_limits(settings), max_bytes=settings.max_upload_bytes)
+        room = Room(None if "://" in blobs else settings.data_dir, int(settings.min_free_bytes))
+        archive = Archive.at(database, blobs, keep_limits(settings), max_bytes=settings.max_upload_bytes, room=room)
         store, content = archive.runs, archive.content
         limits = RunLimits(
             disconnect_grace=settings.disconnect_grace,

@@ -46,6 +46,7 @@ class ContentServicer:
         first = await anext(aiter(requests), pb.UploadRequest())
         _check_upload(first)
         await self.holdings.check_room()
+        await self.content.room.check()
         async with self.content.upload(first.digest) as upload:
             await upload.write(first.chunk)
             async for request in requests:

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from convscope_server.errors import RequestError
 from convscope_server.images.blobs import BlobInfo, Blobs, digest_of, mismatch
 from convscope_server.images.leases import Leases
-from convscope_server.room import needs_room
+from convscope_server.room import Room, StorageFullError, needs_room
 
 __all__ = ["ContentStore", "Upload", "content_not_found", "digest_of"]
 
@@ -36,6 +36,7 @@ class ContentStore:
         max_bytes: Largest blob.
         lease_seconds: How long a lease holds.
         clock: Unix seconds.
+        room: Told of writes that find none, and asked by whoever takes on something new.
 
     Attributes:
         holders: Each gives those of some blobs that it needs.
@@ -49,7 +50,9 @@ class ContentStore:
         max_bytes: int = 256 * 1024 * 1024,
         lease_seconds: float = 86400.0,
         clock: Callable[[], float] = time.time,
+        room: Room | None = None,
     ) -> None:
+        self.room = room or Room()
         self._blobs = Blobs(url, max_bytes)
         self._clock = clock
         self._leases = Leases(lease_seconds, clock)
@@ -183,8 +186,10 @@ class ContentStore:
         new = await self._lease([digest])
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self._leases.release(new)
+            if isinstance(error, StorageFullError):
+                self.room.found_none()
             raise
 
     def _touch(self, digests: Collection[str]) -> None:

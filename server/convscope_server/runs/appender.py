@@ -12,7 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
+from convscope_server.room import StorageFullError
 from convscope_server.runs.events import (
+    Cancelled,
     Event,
     Failed,
     Preview,
@@ -36,8 +38,9 @@ _LONGEST_PAUSE = 5.0
 class Appender:
     """Stores what is put in, then publishes it to the log. Nothing follows the first terminal event.
 
-    While the store cannot be written (disk full, database away) it tries again until it can. If more than 1,024
-    events wait meanwhile, the older previews and progress events among them are dropped before they get a sequence.
+    While the store cannot be written (database away) it tries again until it can. If more than 1,024 events wait
+    meanwhile, the older previews and progress events among them are dropped before they get a sequence.
+    Where the disk is full the run has failed, which is stored as soon as there is room.
 
     Args:
         log: Where to publish.
@@ -46,6 +49,7 @@ class Appender:
         inline_bytes: Largest artifact that is kept inside its event.
         on_stored: Called with entries once they are stored and published.
         cost: Device seconds that the run has taken so far, which are stored with it.
+        on_failing: Called once where the run fails because something of it cannot be stored, before that is stored.
         on_end: Called once: the terminal event is stored, or the store has no place for this log any more.
     """
 
@@ -56,6 +60,7 @@ class Appender:
         content: ContentStore,
         *,
         inline_bytes: int,
+        on_failing: Callable[[], None],
         on_end: Callable[[], None],
         on_stored: Callable[[Sequence[LoggedEvent]], None] = lambda _: None,
         cost: Callable[[], float] = lambda: 0.0,
@@ -65,6 +70,7 @@ class Appender:
         self._store = store
         self._content = content
         self._inline_bytes = inline_bytes
+        self._on_failing = on_failing
         self._on_end = on_end
         self._on_stored = on_stored
         self._cost = cost
@@ -105,6 +111,10 @@ class Appender:
         while True:
             try:
                 return await self._append(batch)
+            except StorageFullError as full:
+                _log.error("run %s: there is no room for its events, trying again in %.1f s", self._log.run, pause)
+                self._content.room.found_none()
+                batch = self._failed_by(full, batch)
             except (SQLAlchemyError, OSError):  # the database's or the disk's, which may recover
                 _log.exception("run %s: cannot store its events, trying again in %.1f s", self._log.run, pause)
             await asyncio.sleep(pause)
@@ -133,8 +143,18 @@ class Appender:
                 kept.append(await self._with_large_content_moved(event))
             except RequestError as refusal:
                 self._give_up()
+                self._on_failing()
                 return [*kept, Failed(refusal.error)]
         return kept
+
+    def _failed_by(self, full: StorageFullError, batch: list[Event]) -> list[Event]:
+        """What to store in the place of a batch that there was no room for: its end alone, or that it failed."""
+        if len(batch) == 1 and is_terminal(batch[0]):
+            return batch
+        end = batch[-1] if isinstance(batch[-1], Failed | Cancelled) else Failed(full.error)
+        self._give_up()
+        self._on_failing()
+        return [end]
 
     async def _with_large_content_moved(self, event: Event) -> Event:
         if not isinstance(event, Preview | Result):

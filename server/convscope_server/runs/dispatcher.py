@@ -22,6 +22,8 @@ __all__ = ["Dispatcher"]
 _LOOK_AGAIN = 2.0  # seconds
 _log = logging.getLogger(__name__)
 
+_UNTIL_ROOM = 1.0
+
 
 class Dispatcher:
     """Starts waiting runs in their order whenever the engine has room, and fails those whose deadline passes first.
@@ -80,6 +82,9 @@ class Dispatcher:
                     await self._wake.wait()
             self._wake.clear()
             full: set[str] = set()
+            if len(self) and await self._content.room.is_full():
+                asyncio.get_running_loop().call_later(_UNTIL_ROOM, self.wake)  # what starts now would only fail
+                continue
             while (live := self._next(full)) is not None:
                 spec = await self._prepared(live)
                 if spec is None or self._next(full) is not live:

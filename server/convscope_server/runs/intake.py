@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
+from convscope_server.room import StorageFullError
 from convscope_server.runs.events import Accepted, Event, Queued
 from convscope_server.runs.ledger import Ledger
 from convscope_server.runs.limits import RunLimits
@@ -73,7 +74,8 @@ class Intake:
         if not request.request_id:
             request = replace(request, request_id=str(uuid.uuid4()))
         kept = await self._store.stored_bytes(request.owner) if self._limits.principal.stored_bytes else 0
-        refusal = self._refusal(request, kept)
+        is_full = await self._content.room.is_full()
+        refusal = StorageFullError() if is_full else self._refusal(request, kept)
         if refusal is not None:
             earlier = await self._store.find(request)
             if earlier is None:
@@ -91,6 +93,9 @@ class Intake:
         account.coming += 1
         try:
             record, created = await self._store.insert(new, entries)
+        except StorageFullError:
+            self._content.room.found_none()
+            raise
         finally:
             account.coming -= 1
         self._content.used([*request.inputs.values(), *request.image_sets.values()])

@@ -106,8 +106,8 @@ class RunService:
         """Accept a run. Its Accepted and Queued are stored on return; a repeated request id gives the same run.
 
         Raises:
-            RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED; RESOURCE_EXHAUSTED, QUEUE_FULL or QUOTA_EXCEEDED (with
-                metadata "retry_after_seconds" where time alone helps); UNAVAILABLE, DRAINING.
+            RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED; RESOURCE_EXHAUSTED, QUEUE_FULL, QUOTA_EXCEEDED or
+                STORAGE_FULL (with metadata "retry_after_seconds" where time may help); UNAVAILABLE, DRAINING.
         """
         return await self._intake.submit(request)
 
@@ -253,6 +253,7 @@ class RunService:
             self._store,
             self._content,
             inline_bytes=self._limits.inline_bytes,
+            on_failing=partial(self._leave_engine, record.id),
             on_end=partial(self._ended, record.id),
             on_stored=lambda entries: self.observe(record, entries),
             cost=lambda: live.device_seconds,
@@ -311,12 +312,17 @@ class RunService:
 
     def _ended(self, run: str) -> None:
         """The terminal event is stored."""
-        live = self._live.pop(run)
-        live.stop_timers()
-        if live.on_engine:  # ended from this side: a result could not be kept
-            self._engine.cancel(run, "requested")
+        self._leave_engine(run)
+        self._live.pop(run).stop_timers()
         if not self._live:
             self._idle.set()
+
+    def _leave_engine(self, run: str) -> None:
+        """Ended from this side: what it made could not be kept."""
+        live = self._live[run]
+        if live.on_engine:
+            live.on_engine = False
+            self._engine.cancel(run, "requested")
 
     async def _log_of_ended(self, run: str, owner: str | None) -> RunLog:
         record = await self._store.get(run, owner=owner)

@@ -9,6 +9,7 @@ from functools import partial
 
 from convscope_server.images.content import ContentStore
 from convscope_server.images.set_store import ImageSetStore
+from convscope_server.room import Room
 from convscope_server.runs.store import RunStore
 from convscope_server.storage import records
 from convscope_server.storage.limits import KeepLimits
@@ -39,9 +40,11 @@ class Archive:
         *,
         max_bytes: int = _MAX_BYTES,
         clock: Callable[[], float] = time.time,
+        room: Room | None = None,
     ) -> Archive:
         """What lies in a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet."""
-        content = ContentStore(blobs, max_bytes=max_bytes, lease_seconds=limits.upload_seconds, clock=clock)
+        lease = limits.upload_seconds
+        content = ContentStore(blobs, max_bytes=max_bytes, lease_seconds=lease, clock=clock, room=room)
         found = cls(RunStore(database), ImageSetStore(database), content, limits, clock)
         content.holders += [found.runs.referred, found.image_sets.referred, LiveSets(found.runs, content).needed]
         content.forgetters.append(found._let_go)

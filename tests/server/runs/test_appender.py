@@ -54,7 +54,7 @@ async def appending(ends: list[str]) -> AsyncIterator[tuple[Appender, Moody, Run
     await store.insert(RunRecord(RUN, "queued", request(request_id="x"), 0.0, last_sequence=2), first)
     log.publish(first)
     content = ContentStore(f"memory://{uuid4().hex}", max_bytes=2000)
-    appender = Appender(log, store, content, inline_bytes=100, on_end=lambda: ends.append(RUN))
+    appender = Appender(log, store, content, inline_bytes=100, on_failing=lambda: None, on_end=lambda: ends.append(RUN))
     try:
         yield appender, store, log
     finally:
