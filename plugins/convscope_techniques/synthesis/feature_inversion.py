@@ -27,6 +27,7 @@ from convscope_techniques.texture.extractor import vgg_layers
 __all__ = ["FeatureInversionParams", "feature_inversion", "variation_at"]
 
 _INPUT = "input"
+_FAR = 0.5  # a normalised error beyond which a picture says nothing of its layer
 _SHALLOW, _DEEP = 6 / 20, 12 / 20  # of CaffeNet's 20 layers
 _MAHENDRAN: dict[str, Any] = {"update": "momentum", "step_size": 0.004, "steps": 400, "alpha": 6.0, "alpha_norm": 8e-10}
 
@@ -97,6 +98,8 @@ def feature_inversion(run: Run[FeatureInversionParams]) -> Iterator[Event]:
         outcome = yield from _descended(run, inversion, number * params.steps, len(layers) * params.steps)
         pixels = outcome.pixels.clamp(0, 1)
         error = inversion.error(pixels)
+        if error > _FAR:
+            yield Note(f"{layer} was not met, its error is {error:.2g}: take a smaller step_size, or more steps")
         rows.append(
             {
                 "layer": layer,
