@@ -40,6 +40,14 @@ def test_the_unit_alone_changes_no_line() -> None:
     assert (drawn({"insertion": one}) != drawn({"insertion": seven})).any()
 
 
+def test_probabilities_share_one_scale_and_values_beyond_it_are_drawn_too() -> None:
+    low, high = (
+        heights(drawn({"deletion": Curve(FRACTIONS, v * torch.ones_like(FRACTIONS))}), BLUE) for v in (0.2, 0.8)
+    )
+    assert high[0] - low[0] == pytest.approx(0.6 * (264 - 34 - 40), abs=2)
+    assert len(heights(drawn({"deletion": Curve(FRACTIONS, 5 * FRACTIONS - 2)}), BLUE)) == 9
+
+
 @pytest.mark.parametrize("value", [0.0, -2.0, 1.0])
 def test_a_constant_curve_has_axes_too(value: float) -> None:
     picture = drawn({"deletion": Curve(FRACTIONS, torch.full_like(FRACTIONS, value))})

@@ -20,15 +20,14 @@ _TICKS = 5
 
 
 def curve_picture(curves: Mapping[str, Curve], unit: float = 1.0) -> Image.Image:
-    """The curves by name, their areas beside their names, on one pair of axes from 0 to what is reached.
+    """The curves by name, their areas beside their names, on axes from 0 to 1, or further where values are.
 
     Args:
         curves: At most three.
         unit: What values are divided by.
     """
     ends = [float(value) / unit for curve in curves.values() for value in (curve.values.min(), curve.values.max())]
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    axes = _Axes(low, high if high > low else low + 1.0)
+    axes = _Axes(min(0.0, *ends), max(1.0, *ends))
     sheet = Image.new("RGB", (_SIZE[0] * _FINER, _SIZE[1] * _FINER), _PAPER)
     draw = ImageDraw.Draw(sheet)
     _frame(draw, axes)

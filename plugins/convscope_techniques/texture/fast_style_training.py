@@ -139,8 +139,8 @@ def _results(
     rows: list[dict[str, float]],
 ) -> Iterator[Event]:
     painted = _painted(state.module, shown)
-    yield Image("content", shown, "the picture held out")
-    yield Image("stylized", painted, "the same in the style that was learned")
+    yield Image("stylized", painted, "the picture held out, in the style that was learned")
+    yield Image("content", shown, "the same as it is")
     yield Table("losses", rows, "weighted terms, running means")
     with torch.no_grad():
         before, after = loss(shown, shown), loss(painted, shown)
