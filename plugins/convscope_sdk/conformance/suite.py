@@ -19,6 +19,7 @@ def conformance(
     *,
     params: Mapping[str, Any] | None = None,
     expected_failures: Mapping[str, str] | None = None,
+    patience: float = 5.0,
 ) -> Callable[[CheckFunction], None]:
     """Makes a test for pytest with one case for each check.
 
@@ -26,6 +27,7 @@ def conformance(
         technique: To be checked.
         params: Given to every run but those with defaults; few steps and samples keep tests quick.
         expected_failures: Names of checks that are to fail, each with a reason; they are reported as expected.
+        patience: Seconds that a run may take, imports of its own included.
 
     Raises:
         UnknownName: an expected failure names no check.
@@ -35,7 +37,7 @@ def conformance(
     from convscope_sdk.conformance import CHECKS
 
     expected = checked_names(expected_failures or {})
-    subject = Subject(technique, params=params)
+    subject = Subject(technique, params=params, patience=patience)
 
     @pytest.mark.parametrize("check", CHECKS, ids=name_of)
     def test_conformance(check: CheckFunction) -> None:

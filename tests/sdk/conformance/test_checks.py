@@ -94,6 +94,22 @@ def test_what_an_imported_library_sets_is_not_held_against_the_technique(tmp_pat
     del sys.modules["loud_library"]
 
 
+def test_what_an_imported_library_writes_is_not_held_against_the_technique(tmp_path: Path) -> None:
+    (tmp_path / "tidy_library.py").write_text(
+        "import os\nos.mkdir(os.path.join(os.environ['BAD_PLACE'], 'settings'))\n"
+    )
+
+    @technique("good.importer", needs={"image"})
+    def importer(run: Run[Good]) -> Iterator[Event]:
+        """Uses a library that makes itself a folder."""
+        importlib.import_module("tidy_library")
+        yield Heatmap("brightness", run.image.mean(1)[0])
+
+    assert run_one(NAMED["check_writes_nothing"], Subject(importer)).state == "passed"
+    assert (tmp_path / "settings").is_dir()
+    del sys.modules["tidy_library"]
+
+
 @pytest.mark.parametrize(("need", "kind"), [("stylizer", "stylizer"), ("generator", "generator")])
 def test_a_technique_for_another_kind_of_model_is_tried_on_one(need: str, kind: str) -> None:
     @technique("good.other", needs={need})

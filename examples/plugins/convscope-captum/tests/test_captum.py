@@ -202,6 +202,18 @@ def test_what_captum_would_pass_over_in_silence_is_refused_by_name(technique: An
         made(technique, network(Functional))
 
 
+def test_a_module_that_is_called_twice_is_refused_by_name() -> None:
+    """Captum keeps what it saw of a module's last call only."""
+
+    def shared() -> nn.Module:
+        relu = nn.ReLU()
+        return nn.Sequential(nn.Conv2d(3, 4, 3), relu, nn.Conv2d(4, 5, 3), relu, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    for technique in (deep_lift, lrp):
+        with pytest.raises(NotApplicable, match="1 is used again"):
+            made(technique, network(shared))
+
+
 @pytest.mark.parametrize("technique", convscope_techniques(), ids=lambda technique: technique.id)
 def test_nothing_is_left_between_two_steps(technique: Any) -> None:
     net = network()

@@ -76,4 +76,6 @@ def shown(name: str, attribution: Tensor, what: str, **scores: float) -> Iterato
     values = attribution.detach()[0]
     yield Heatmap(name, values.sum(0), signed=True, caption=what)
     yield TensorResult("attribution", values, caption=f"{what}, by colour" if len(values) > 1 else what)
-    yield Scores({"attribution_sum": float(values.sum()), **scores})
+    # Of parts, whose pixels all have their part's value, a sum over pixels would mean nothing.
+    total = {"attribution_sum": float(values.sum())} if len(values) > 1 else {}
+    yield Scores({**total, **scores})
