@@ -8,7 +8,7 @@ STUBS := clients/python
 # Other people's plugins, as far as the server can tell: separate packages, installed and tested as such.
 EXAMPLES := $(sort $(dir $(wildcard examples/plugins/*/pyproject.toml)))
 
-.PHONY: demo test chaos check protos docs gallery serve bench clean
+.PHONY: demo test chaos fuzz soak check protos docs gallery serve bench clean
 
 demo: $(STAMP)
 	$(BIN)/convscope demo --out demo
@@ -17,11 +17,17 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-# Minutes each: the tests in tests/long as long as they are meant to be. `make test` has them short.
+# Minutes to half an hour each: the tests in tests/long at full length. `make test` has them short.
 LONG = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --timeout 0 --log-cli-level=INFO
 
 chaos: $(STAMP)
-	$(LONG) tests/long/test_cuts.py --cuts 2000
+	$(LONG) tests/long/test_cuts.py tests/long/test_chaos.py --cuts 2000 --seconds 600 --clients 20
+
+fuzz: $(STAMP)
+	$(LONG) tests/long/test_fuzz.py --requests 100000
+
+soak: $(STAMP)
+	$(LONG) tests/long/test_soak.py --seconds 1800 --clients 8
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ settings.load_profile("convscope")
 _LONG = {
     "cuts": (60, "streams that a bad network cuts"),
     "requests": (400, "requests that fuzzing sends"),
-    "seconds": (20, "how long chaos and soak last"),
+    "seconds": (10, "how long chaos and soak last"),
     "clients": (4, "how many clients work meanwhile"),
 }
 

@@ -23,3 +23,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def cuts(request: pytest.FixtureRequest) -> int:
     """How many streams are cut."""
     return int(request.config.getoption("--cuts"))
+
+
+@pytest.fixture
+def requests(request: pytest.FixtureRequest) -> int:
+    """How many requests are made up."""
+    return int(request.config.getoption("--requests"))
+
+
+@pytest.fixture
+def seconds(request: pytest.FixtureRequest) -> int:
+    """How long it goes on."""
+    return int(request.config.getoption("--seconds"))
+
+
+@pytest.fixture
+def clients(request: pytest.FixtureRequest) -> int:
+    """How many clients there are meanwhile."""
+    return int(request.config.getoption("--clients"))

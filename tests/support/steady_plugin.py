@@ -40,6 +40,15 @@ def reel(run: Run[Steps]) -> Iterator[Event]:
     yield Scores({"mean": float(picture.mean())})
 
 
+@technique("steady.hooks")
+def hooks(run: Run[Params]) -> Iterator[Event]:
+    """Counts what other techniques have left on the network."""
+    yield Progress(1, 1)
+    kinds = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+    left = sum(len(getattr(module, kind)) for module in run.network.module.modules() for kind in kinds)
+    yield Scores({"hooks": left})
+
+
 @technique("steady.leak")
 def leak(run: Run[Steps]) -> Iterator[Event]:
     """Keeps four megabytes and a file of each run."""
