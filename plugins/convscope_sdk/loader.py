@@ -31,6 +31,7 @@ from convscope_sdk.image_sets.spec import ImageSetSource
 from convscope_sdk.models import Architecture, ModelSource
 from convscope_sdk.offer import BUILTIN_PACKAGE, Offer, PluginError, PluginReport, clash, is_replaced, owner_of
 from convscope_sdk.offered import LONGEST_REASON, offered
+from convscope_sdk.revision import revision_of
 from convscope_sdk.technique import Technique
 
 __all__ = ["BUILTIN_PACKAGE", "Loaded", "LoadedEncoder", "Loader", "Observer", "PluginError", "PluginReport", "Plugins"]
@@ -55,12 +56,16 @@ class EntryPointLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A technique that can be asked for, the distribution and version that brought it, and its plugin's name."""
+    """A technique that can be asked for, the distribution and version that brought it, and its plugin's name.
+
+    `revision` is another one once its code is another; empty where it was given as an object.
+    """
 
     technique: Technique[Any]
     package: str
     version: str
     plugin: str
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +135,9 @@ class Loader:
             if self._may_not(entry_point.name, package, version):
                 continue
             if entry_point.group == group:
-                get = _importing(entry_point.value.partition(":")[0], entry_point.load)
-                self._load(entry_point.name, package, version, get)
+                module = entry_point.value.partition(":")[0]
+                get = _importing(module, entry_point.load)
+                self._load(entry_point.name, package, version, get, module=module)
             elif match := _VERSIONED_GROUP.fullmatch(entry_point.group):
                 ours = group.rpartition(".")[2]
                 problem = PluginError(f"needs contract {match[1]}; this server speaks {ours}")
@@ -151,7 +157,7 @@ class Loader:
         file = Path(path)
         name = f"convscope_file_{hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:12]}"
         succeeded = self._load(
-            str(path), "", "", _importing(name, lambda: _execute(name, file)), _defined_in, given=True
+            str(path), "", "", _importing(name, lambda: _execute(name, file)), _defined_in, module=name, given=True
         )
         if not succeeded:
             sys.modules.pop(name, None)
@@ -184,7 +190,9 @@ class Loader:
                     raise PluginError(f"plugin {report.name!r}: {reason}")
                 report = replace(report, ok=bool(won or offer.sources or offer.image_set_sources), reason=reason)
             for technique in won:
-                found.techniques[technique.id] = Loaded(technique, report.package, report.version, report.name)
+                found.techniques[technique.id] = Loaded(
+                    technique, report.package, report.version, report.name, offer.revision
+                )
             found.sources.extend(offer.sources)
             found.image_set_sources.extend(offer.image_set_sources)
             if offer.observer is not None:
@@ -213,6 +221,7 @@ class Loader:
         get: Callable[[], object],
         also: Callable[[object], Sequence[Technique[Any]]] = lambda _: (),
         *,
+        module: str = "",
         given: bool = False,
     ) -> bool:
         started = time.perf_counter()
@@ -221,6 +230,7 @@ class Loader:
             plugin = get()
             seconds = time.perf_counter() - started
             offer = offered(name, plugin, also(plugin), builtin=package == BUILTIN_PACKAGE)
+            revision = revision_of(module) if module else ""
         # The plugin's bug: whatever its module, hooks or parameters raise; some modules even exit.
         except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
             self._fail(name, package, version, error, seconds or time.perf_counter() - started)
@@ -229,7 +239,7 @@ class Loader:
         for warning in warnings:
             _log.warning("plugin %r of %s: %s", name, package or "a file", warning)
         report = PluginReport(name, package, version, ok=True, import_seconds=seconds, warnings=warnings)
-        self._offers.append(replace(offer, report=report, given=given))
+        self._offers.append(replace(offer, report=report, given=given, revision=revision))
         return True
 
     def _fail(self, name: str, package: str, version: str, error: BaseException, seconds: float = 0.0) -> None:

@@ -33,11 +33,20 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model that a source lists: nothing is loaded to say so."""
+    """A model that a source lists: nothing is loaded to say so.
+
+    Attributes:
+        name: What callers ask for.
+        description: One line for lists.
+        kind: What it can be used for.
+        version: Another one once anything of the model is another, such as a file's time of change. A server
+            answers no request with an earlier run's events where the version is empty.
+    """
 
     name: str
     description: str = ""
     kind: ModelKind = "classifier"
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class Offer:
 
     `observer` has the hooks of run observers, where the plugin has any.
     `given` is set where whoever started the host named the plugin, as a file or an object; others were found installed.
+    `revision` is that of its code, empty where it was given as an object.
     """
 
     report: PluginReport
@@ -64,6 +65,7 @@ class Offer:
     given: bool = False
     observer: Any = None
     encoders: tuple[ArtifactEncoder, ...] = ()
+    revision: str = ""
 
 
 UNNAMED = PluginReport("", "", "", ok=True)

@@ -51,6 +51,7 @@ class Technique(Generic[P]):
         cites: The paper it follows.
         extra_images: Further pictures it takes, by role, with a description each.
         stall_seconds: Longest time one step may take before the host takes the worker for stuck.
+        cacheable: Whether the events of one run may stand for those of another with the same arguments.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Technique(Generic[P]):
     cites: str = ""
     extra_images: Mapping[str, str] = field(default_factory=dict)
     stall_seconds: float = 120.0
+    cacheable: bool = True
 
     def run(
         self,
@@ -113,6 +115,7 @@ def technique(
     cites: str = "",
     extra_images: Mapping[str, str] | None = None,
     stall_seconds: float = 120.0,
+    cacheable: bool = True,
     params: type[Params] | None = None,
 ) -> Callable[[Callable[[Run[P]], Iterator[Event]]], Technique[P]]:
     """Makes a `Technique` of a generator function that takes one `Run[SomeParams]`.
@@ -123,6 +126,9 @@ def technique(
         cites: The paper it follows.
         extra_images: Further pictures it takes, by role, with a description each.
         stall_seconds: Longest time one step may take.
+        cacheable: Whether a server may answer a request with the events of an earlier run of the same arguments. False
+            for a technique that leaves something behind, such as a trained model, or that looks at something besides
+            its arguments.
         params: Its parameters, where the annotation cannot be read at run time.
 
     Raises:
@@ -146,6 +152,7 @@ def technique(
             cites=cites,
             extra_images=dict(extra_images or {}),
             stall_seconds=stall_seconds,
+            cacheable=cacheable,
         )
 
     return decorate

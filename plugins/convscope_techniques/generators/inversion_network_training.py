@@ -84,6 +84,7 @@ class InversionNetworkTrainingParams(TrainingParams):
     "inversion_network_training",
     needs={"gradients", "image_set"},
     cites="Dosovitskiy & Brox 2016, arXiv:1506.02753, arXiv:1602.02644",
+    cacheable=False,  # leaves a model
 )
 def inversion_network_training(run: Run[InversionNetworkTrainingParams]) -> Iterator[Event]:
     """Trains a generator: an up-convolutional network that turns a layer's output back into the picture.

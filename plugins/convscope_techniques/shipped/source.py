@@ -36,7 +36,9 @@ class ShippedSource:
         """One for each folder."""
         for file in sorted(self._directory.glob("*/model.toml")):
             manifest = _read(file)
-            yield ModelEntry(file.parent.name, manifest["description"], manifest["kind"])
+            weights = (file.parent / manifest["weights"]).stat()
+            version = f"{weights.st_size}-{weights.st_mtime_ns}"
+            yield ModelEntry(file.parent.name, manifest["description"], manifest["kind"], version)
 
     def spec(self, name: str) -> ModelSpec | None:
         """How to build it, or None where there is no such folder."""

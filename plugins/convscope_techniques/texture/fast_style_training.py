@@ -42,6 +42,7 @@ _FREE = {"name", "resume", "overwrite", "steps", "checkpoint_every", "preview_ev
     cites="Johnson et al. 2016, ECCV, arXiv:1603.08155",
     extra_images={"style": "The picture whose style is learned."},
     stall_seconds=600,
+    cacheable=False,  # leaves a model
 )
 def fast_style_training(run: Run[FastStyleTrainingParams]) -> Iterator[Event]:
     """A new model that paints any picture in the style of one, for `fast_style_transfer`.

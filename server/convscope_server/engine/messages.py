@@ -87,7 +87,10 @@ class RunSpec(msgspec.Struct, frozen=True):
 
 
 class TechniqueInfo(msgspec.Struct, frozen=True):
-    """A technique in the catalog; `params_schema` is JSON text."""
+    """A technique in the catalog; `params_schema` is JSON text.
+
+    `revision` is another one once any line of its code is another; empty where that cannot be told.
+    """
 
     id: str
     summary: str
@@ -98,6 +101,8 @@ class TechniqueInfo(msgspec.Struct, frozen=True):
     version: str = ""
     extra_images: dict[str, str] = {}
     stall_seconds: float = 120.0
+    cacheable: bool = True
+    revision: str = ""
 
 
 class PluginInfo(msgspec.Struct, frozen=True):
@@ -123,12 +128,13 @@ class EncoderInfo(msgspec.Struct, frozen=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """A model in the catalog."""
+    """A model in the catalog; `version` is empty where its source does not say when it becomes another."""
 
     name: str
     kind: str
     source: str
     description: str = ""
+    version: str = ""
 
 
 class ImageSetInfo(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ class ModelRegistry:
         found: dict[str, ModelInfo] = {}
         for source in self._sources:
             for entry in _entries(source):
-                info = ModelInfo(entry.name, entry.kind, source.name, entry.description)
+                info = ModelInfo(entry.name, entry.kind, source.name, entry.description, entry.version)
                 if found.setdefault(entry.name, info).source != source.name:
                     logger.warning(
                         "model %r of source %r is hidden by source %r",

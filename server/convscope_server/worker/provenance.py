@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from convscope_server.engine.blame import Author
     from convscope_server.engine.messages import RunSpec
 
-__all__ = ["provenance"]
+__all__ = ["library_versions", "provenance"]
 
 _LIBRARIES = ("convscope", "torch", "torchvision", "timm", "numpy", "pillow")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from convscope_server.images.uploaded import UploadedSets
 from convscope_server.models.cache import ModelCache, default_budget
 from convscope_server.models.registry import ModelRegistry, builtin_sources
 from convscope_server.models.shelf import Shelf
+from convscope_server.worker.provenance import library_versions
 from convscope_server.worker.torchvision_sets import TorchvisionSets
 
 if TYPE_CHECKING:
@@ -150,6 +152,14 @@ def _load_plugins(options: WorkerOptions, techniques: Sequence[Technique[Any]]) 
     return loader.plugins
 
 
+def _revision(loaded: Loaded) -> str:
+    """Of its code and of the libraries that can change a pixel of what it makes."""
+    if not loaded.revision:
+        return ""
+    libraries = sorted(library_versions().items())
+    return hashlib.sha256(repr((loaded.revision, libraries)).encode()).hexdigest()[:16]
+
+
 def _technique_info(loaded: Loaded) -> TechniqueInfo:
     technique = loaded.technique
     return TechniqueInfo(
@@ -162,4 +172,6 @@ def _technique_info(loaded: Loaded) -> TechniqueInfo:
         version=loaded.version,
         extra_images=dict(technique.extra_images),
         stall_seconds=technique.stall_seconds,
+        cacheable=technique.cacheable,
+        revision=_revision(loaded),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ class BuiltinSource:
 
     def entries(self) -> Iterable[ModelEntry]:
         """The one model."""
-        return (ModelEntry(_NAME, _DESCRIPTION),)
+        return (ModelEntry(_NAME, _DESCRIPTION, version=_version()),)
 
     def spec(self, name: str) -> ModelSpec | None:
         """How to build it, or None for another name.
@@ -68,6 +69,13 @@ def _build() -> nn.Module:
         )
     module.load_state_dict(dict(zip(expected, state.values(), strict=True)))
     return module
+
+
+def _version() -> str:
+    try:
+        return metadata.version(_PACKAGE.replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _weights_file() -> Path:

@@ -79,7 +79,7 @@ class FolderSource:
             manifest = self._manifest(folder)
         except TechniqueError as error:
             return ModelEntry(folder.name, f"broken: {error.message}")
-        return ModelEntry(folder.name, _description(manifest), manifest.kind)
+        return ModelEntry(folder.name, _description(manifest), manifest.kind, _listed_version(folder, manifest))
 
     def _manifest(self, folder: Path) -> Manifest:
         if not _NAME.fullmatch(folder.name):
@@ -140,6 +140,16 @@ def _version(folder: Path, manifest: Manifest) -> str:
     names = (FILE_NAME, *filter(None, (manifest.weights, manifest.labels)))
     found = [inside(folder, name).stat() for name in names]
     return " ".join(f"{s.st_ino}-{s.st_size}-{s.st_mtime_ns}" for s in found)
+
+
+def _listed_version(folder: Path, manifest: Manifest) -> str:
+    """The version where the files tell it all: not where a file is missing, nor where Python code builds the model."""
+    if manifest.library is None:
+        return ""
+    try:
+        return _version(folder, manifest)
+    except (TechniqueError, OSError):
+        return ""
 
 
 def _pretraining(manifest: Manifest) -> ModelSpec:
