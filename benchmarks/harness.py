@@ -35,10 +35,10 @@ class Server(ServerProcess):
 
 @contextmanager
 def serving(**settings: object) -> Iterator[tuple[Server, convscope.Client]]:
-    """A started server over an empty data directory, and a client of it."""
+    """A started server over an empty data directory, and a client of it. Nothing is answered from an earlier run."""
     with (
         scratch() as data,
-        Server(data, drain_grace=1, **settings) as server,
+        Server(data, drain_grace=1, **{"cache": False, **settings}) as server,
         convscope.connect(server.address) as client,
     ):
         yield server, client

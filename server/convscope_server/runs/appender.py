@@ -90,6 +90,11 @@ class Appender:
         if self._waiting and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._drain())
 
+    async def settled(self) -> None:
+        """Returns when all that was put is stored."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
     async def close(self, *, patience: float) -> None:
         """Store what waits, but give up what is not stored after `patience` seconds."""
         if self._task is not None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -19,40 +20,34 @@ from convscope_server.runs.positions import Positions
 from convscope_server.runs.quota import draining, over_quota, queue_full
 from convscope_server.runs.run import LoggedEvent, RunRecord, RunRequest
 from convscope_server.runs.store import RunStore
+from convscope_server.runs.twins import Twin, Twins, not_cached
 
 __all__ = ["Intake"]
 
 
+@dataclass(slots=True, eq=False)
 class Intake:
     """Takes runs in.
 
-    Args:
+    Attributes:
         store: Where they are kept.
         content: Where their pictures are.
         ledger: Who has how much.
         positions: Says how long a new run will wait.
         limits: Bounds.
-        enqueue: Called with each new run's record and first entries once they are stored; it waits from then on.
+        twins: Finds what is made already.
+        begin: Called with each new run's record, first entries, and twin, once they are stored.
     """
 
-    def __init__(
-        self,
-        store: RunStore,
-        content: ContentStore,
-        ledger: Ledger,
-        positions: Positions,
-        *,
-        limits: RunLimits,
-        enqueue: Callable[[RunRecord, Sequence[LoggedEvent]], None],
-    ) -> None:
-        self._store = store
-        self._content = content
-        self._ledger = ledger
-        self._positions = positions
-        self._limits = limits
-        self._enqueue = enqueue
-        self._submissions: set[asyncio.Task[RunRecord]] = set()
-        self._open = True
+    store: RunStore
+    content: ContentStore
+    ledger: Ledger
+    positions: Positions
+    limits: RunLimits
+    twins: Twins
+    begin: Callable[[RunRecord, Sequence[LoggedEvent], Twin | None], None]
+    _submissions: set[asyncio.Task[RunRecord]] = field(default_factory=set)
+    _open: bool = True
 
     def close(self) -> None:
         """Refuse new runs from now on; those that are known already are still given."""
@@ -73,44 +68,49 @@ class Intake:
     async def _submit(self, request: RunRequest) -> RunRecord:
         if not request.request_id:
             request = replace(request, request_id=str(uuid.uuid4()))
-        kept = await self._store.stored_bytes(request.owner) if self._limits.principal.stored_bytes else 0
-        is_full = await self._content.room.is_full()
-        refusal = StorageFullError() if is_full else self._refusal(request, kept)
+        kept = await self.store.stored_bytes(request.owner) if self.limits.principal.stored_bytes else 0
+        identity = await self.twins.identity(request)
+        twin = await self.twins.find(request, identity)
+        refusal = await self._refusal(request, kept, made=twin is not None)
+        if refusal is None and twin is None and request.cache == "only":
+            refusal = not_cached(identity)
         if refusal is not None:
-            earlier = await self._store.find(request)
+            earlier = await self.store.find(request)
             if earlier is None:
                 raise refusal
             return earlier
-        now, place = time.time(), self._ledger.in_front(request.owner)
+        now, place = time.time(), self.ledger.in_front(request.owner)
         run = uuid.uuid4().hex
         first: tuple[Event, ...] = (
             Accepted(request.request_id),
-            Queued(place, self._positions.eta(place) if place else None),
+            Queued(place, self.positions.eta(place) if place else None),
         )
         entries = [LoggedEvent(run, i, now, event) for i, event in enumerate(first, start=1)]
-        new = RunRecord(run, "queued", request, now, last_sequence=len(entries))
-        account = self._ledger[request.owner]
+        new = RunRecord(run, "queued", request, now, last_sequence=len(entries), identity=identity)
+        account = self.ledger[request.owner]
         account.coming += 1
         try:
-            record, created = await self._store.insert(new, entries)
+            record, created = await self.store.insert(new, entries)
         except StorageFullError:
-            self._content.room.found_none()
+            self.content.room.found_none()
             raise
         finally:
             account.coming -= 1
-        self._content.used([*request.inputs.values(), *request.image_sets.values()])
+        self.content.used([*request.inputs.values(), *request.image_sets.values()])
         if created:
-            self._positions.told(run, place)
-            self._enqueue(record, entries)
+            self.positions.told(run, place)
+            self.begin(record, entries, twin)
         return record
 
-    def _refusal(self, request: RunRequest, stored_bytes: int) -> RequestError | None:
+    async def _refusal(self, request: RunRequest, stored_bytes: int, *, made: bool) -> RequestError | None:
+        if await self.content.room.is_full():
+            return StorageFullError()
         if not self._open:
             return draining()
-        waiting = self._ledger.waiting
-        if waiting >= self._limits.max_queued:
-            return queue_full(waiting, self._positions.eta(0))
-        return over_quota(request.owner, self._limits.principal, self._ledger, stored_bytes)
+        waiting = self.ledger.waiting
+        if waiting >= self.limits.max_queued and not made:
+            return queue_full(waiting, self.positions.eta(0))
+        return over_quota(request.owner, self.limits.principal, self.ledger, stored_bytes)
 
     def _submitted(self, task: asyncio.Task[RunRecord]) -> None:
         self._submissions.discard(task)

@@ -34,6 +34,7 @@ class RunLimits:
         drain_grace: Seconds that live runs get to end by themselves when the server drains.
         inline_bytes: Largest artifact kept inside its event; larger ones lie in the content store.
         ageing: Seconds of waiting that make a run as urgent as the next priority.
+        cache: Whether identical runs are computed once.
         principal: Bounds for each principal alone.
     """
 
@@ -42,4 +43,5 @@ class RunLimits:
     drain_grace: float = 30.0
     inline_bytes: int = 1024 * 1024
     ageing: float = 60.0
+    cache: bool = True
     principal: PrincipalLimits = field(default_factory=PrincipalLimits)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from convscope_server.runs.appender import Appender
-from convscope_server.runs.events import CancelReason
+from convscope_server.runs.events import CancelReason, Event, Succeeded, is_terminal
 from convscope_server.runs.ledger import Account
 from convscope_server.runs.log import RunLog
 from convscope_server.runs.run import RunRequest
@@ -28,6 +29,8 @@ class LiveRun:
         bystander: How often another run took its worker down.
         lost_early: How often its worker was lost before it had begun.
         watchers: Who reads its log now.
+        held: Events that wait until it has copied what comes before them, or None.
+        succeeded: Whether its end is a good one.
     """
 
     id: str
@@ -45,6 +48,8 @@ class LiveRun:
     bystander: int = 0
     lost_early: int = 0
     watchers: int = 0
+    held: list[Event] | None = None
+    succeeded: bool = False
     deadline_timer: asyncio.TimerHandle | None = None
     disconnect_timer: asyncio.TimerHandle | None = None
 
@@ -67,7 +72,26 @@ class LiveRun:
     @property
     def ending(self) -> bool:
         """Whether its terminal event is stored or on its way into the store."""
-        return self.appender.ending
+        return self.appender.ending or any(map(is_terminal, self.held or ()))
+
+    def put(self, events: Sequence[Event]) -> None:
+        """Entries for its log, in order."""
+        self.succeeded = self.succeeded or any(isinstance(event, Succeeded) for event in events)
+        if self.held is None:
+            self.appender.put(events)
+        else:
+            self.held += events
+
+    def go_on_from(self, other: LiveRun) -> None:
+        """Be where the other one is on its way."""
+        self.attempt, self.attained, self.on_engine = other.attempt, other.attained, other.on_engine
+        self.lost_early, self.bystander = other.lost_early, other.bystander
+
+    def release(self) -> None:
+        """Hold nothing back any more."""
+        held, self.held = self.held, None
+        if held:
+            self.appender.put(held)
 
     def stop_timers(self) -> None:
         """Let nothing happen to it by itself any more."""

@@ -62,7 +62,7 @@ class Positions:
         for place, live in enumerate(self._queue.in_order()):
             before = self._told.get(live.id)
             if before is not None and (before - place) * _EXACT >= max(_EXACT, before):
-                live.appender.put([Queued(place, self.eta(place))])
+                live.put([Queued(place, self.eta(place))])
                 before = place
             told[live.id] = place if before is None else before
         self._told = told

@@ -12,6 +12,7 @@ from convscope_server.priority import Priority
 from convscope_server.runs.events import Error, Event, Failed, Started, Succeeded, is_terminal
 
 __all__ = [
+    "CachePolicy",
     "Gap",
     "LoggedEvent",
     "RunFilter",
@@ -22,6 +23,7 @@ __all__ = [
     "state_after",
 ]
 
+CachePolicy = Literal["default", "bypass", "only"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
@@ -40,6 +42,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
         max_restarts: How often it may start again from the beginning when its worker is lost.
         media_types: What results are written as, where that is not what the host writes by itself.
         priority: How urgent it is beside others.
+        cache: Whether an identical run may stand for it ("default"), must not ("bypass"), or must ("only").
         owner: Name of the principal whose run it is; "" where the server asks nobody who they are.
     """
 
@@ -59,6 +62,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     image_sets: dict[str, str] = {}
     media_types: tuple[str, ...] = ()
     priority: Priority = "normal"
+    cache: CachePolicy = "default"
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -68,7 +72,10 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """A run as the store has it now. `id` is 32 hexadecimal digits; times are Unix seconds."""
+    """A run as the store has it now. `id` is 32 hexadecimal digits; times are Unix seconds.
+
+    `identity` is what it has in common with runs that are sure to make the same; see `runs.identity`.
+    """
 
     id: str
     state: RunState
@@ -79,6 +86,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     last_sequence: int = 0
     error: Error | None = None
     device_seconds: float = 0.0
+    identity: str = ""
 
 
 class LoggedEvent(msgspec.Struct, frozen=True):

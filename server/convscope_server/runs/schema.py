@@ -62,6 +62,7 @@ runs = Table(
     Column("model", String, nullable=False, index=True),
     Column("request_id", String, nullable=False),
     Column("fingerprint", String(64), nullable=False),
+    Column("identity", String(64), index=True),
     Column("request", LargeBinary, nullable=False),
     Column("create_time", Double, nullable=False),
     Column("start_time", Double),

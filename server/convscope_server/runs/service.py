@@ -31,7 +31,9 @@ from convscope_server.runs.log import RunLog
 from convscope_server.runs.positions import Positions
 from convscope_server.runs.queue import RunQueue
 from convscope_server.runs.run import Gap, LoggedEvent, RunFilter, RunRecord, RunRequest
+from convscope_server.runs.sharing import Sharing
 from convscope_server.runs.store import RunPage, RunStore, no_run
+from convscope_server.runs.twins import Twin, Twins
 from convscope_server.runs.watch import Watcher
 
 __all__ = ["RunService"]
@@ -65,7 +67,9 @@ class RunService:
         queue = RunQueue(self._ledger, ageing=self._limits.ageing, limits=self._limits.principal)
         self._dispatcher = Dispatcher(engine, content, queue, self._fail)
         self._positions = Positions(queue, self._dispatcher.pace)
-        self._intake = Intake(store, content, self._ledger, self._positions, limits=self._limits, enqueue=self._enqueue)
+        self._sharing = Sharing(store, self._take_over)
+        twins = Twins(engine, store, self._sharing, enabled=self._limits.cache)
+        self._intake = Intake(store, content, self._ledger, self._positions, self._limits, twins, self._begin)
         self._serving: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -94,6 +98,7 @@ class RunService:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
         await self._intake.settled()
+        await self._sharing.close()
         await self._engine.close()
         left = list(self._live.values())
         await asyncio.gather(*(live.appender.close(patience=_CLOSE_PATIENCE) for live in left))
@@ -105,9 +110,12 @@ class RunService:
     async def submit(self, request: RunRequest) -> RunRecord:
         """Accept a run. Its Accepted and Queued are stored on return; a repeated request id gives the same run.
 
+        A request that is identical to another one joins it or gets its log, unless the cache policy says otherwise.
+
         Raises:
             RequestError: ALREADY_EXISTS, REQUEST_ID_REUSED; RESOURCE_EXHAUSTED, QUEUE_FULL, QUOTA_EXCEEDED or
-                STORAGE_FULL (with metadata "retry_after_seconds" where time may help); UNAVAILABLE, DRAINING.
+                STORAGE_FULL (with metadata "retry_after_seconds" where time may help); FAILED_PRECONDITION, NOT_CACHED;
+                UNAVAILABLE, DRAINING.
         """
         return await self._intake.submit(request)
 
@@ -188,6 +196,7 @@ class RunService:
                 metadata={"run": run},
             )
         await self._store.get(run, owner=owner)
+        await self._sharing.copied(run)
         await self._content.drop(await self._store.delete(run))
 
     async def drain(self, grace: float | None = None) -> None:
@@ -206,33 +215,35 @@ class RunService:
 
     def run_events(self, run: str, events: Sequence[Event]) -> None:
         """Entries for a run's log; those of a run that has ended are dropped."""
-        live = self._live.get(run)
-        if live is None or self._closing:
+        if self._closing:
             return
-        if any(is_terminal(event) for event in events):
-            live.on_engine = False
-            live.stop_timers()
-        live.appender.put(events)
+        over = any(is_terminal(event) for event in events)
+        for live in self._takers(run):
+            if over:
+                live.on_engine = False
+                live.stop_timers()
+            live.put(events)
 
     def run_attained(self, run: str, seconds: float) -> None:
         """A run has taken so many device seconds in its attempt; its principal's account is charged."""
-        live = self._live.get(run)
-        if live is not None:
+        for live in self._takers(run)[:1]:
             more, live.attained = max(0.0, seconds - live.attained), max(seconds, live.attained)
             live.device_seconds += more
             self._ledger.took(live.request.owner, more, WEIGHT[live.request.priority])
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """Start the run again where it had not begun, was a bystander or may restart; else it has failed."""
-        live = self._live.get(run)
-        if live is None or live.ending or self._closing:
+        takers = self._takers(run)
+        if not takers or takers[0].ending or self._closing:
             return
+        live = takers[0]
         live.on_engine = False
         if live.cancelling is not None:
             self._end(live, Cancelled(live.cancelling))
         elif blame != "certain" and self._may_start_again(live, started=started, bystander=blame == "none"):
-            if started:
-                live.appender.put([Note(_STARTS_AGAIN)])
+            for taker in takers if started else ():
+                taker.put([Note(_STARTS_AGAIN)])
+            self._sharing.starts_anew(live)
             self._dispatcher.push(live, front=True)
         else:
             self._fail(live, error)
@@ -241,11 +252,36 @@ class RunService:
         """Try to start the run whose turn it is."""
         self._dispatcher.wake()
 
-    def _enqueue(self, record: RunRecord, entries: Sequence[LoggedEvent]) -> None:
+    def _begin(self, record: RunRecord, entries: Sequence[LoggedEvent], twin: Twin | None) -> None:
+        """Let a run that has been stored get what its twin makes or has made, or wait for its turn."""
         log = RunLog(record.id)
         log.publish(entries)
-        self._dispatcher.push(self._come_alive(record, log))
+        live = self._come_alive(record, log)
         self.observe(record, entries)
+        shares = record.request.cache != "bypass" and record.request.deadline_seconds is None
+        head = self._sharing.head_of(record.identity) if shares else None
+        if head is None and isinstance(twin, LiveRun) and twin.succeeded:
+            head = twin  # it has ended meanwhile
+        if head is not None:
+            self._sharing.follow(live, head)
+        elif isinstance(twin, RunRecord):
+            self._sharing.replay(live, twin)
+        else:
+            self._sharing.lead(live, record.identity)
+            self._dispatcher.push(live)
+
+    def _take_over(self, old: LiveRun, new: LiveRun) -> None:
+        """The old run leaves what the new one still wants."""
+        new.go_on_from(old)
+        if new.on_engine:
+            old.on_engine = False
+        elif self._dispatcher.remove(old):
+            self._sharing.starts_anew(new)
+            self._dispatcher.push(new)
+
+    def _takers(self, run: str) -> Sequence[LiveRun]:
+        """Who takes what the engine says of a run."""
+        return self._sharing.takers(run) or [live for live in (self._live.get(run),) if live is not None]
 
     def _come_alive(self, record: RunRecord, log: RunLog) -> LiveRun:
         appender = Appender(
@@ -273,6 +309,7 @@ class RunService:
             newest = await self._store.newest(record.id) if record.state == "running" else (0, 0)
             live = self._come_alive(record, RunLog(record.id, last=record.last_sequence, newest=newest))
             live.attempt = max(attempts, 1)
+            self._sharing.lead(live, record.identity)
             if self._may_start_again(live, started=record.state == "running"):
                 self._dispatcher.push(live)
             else:
@@ -288,41 +325,49 @@ class RunService:
         live.attempt += 1
         if bystander and live.bystander < _MOST_BYSTANDER:
             live.bystander += 1
-        return live.attempt <= 1 + live.request.max_restarts + live.bystander
+        return live.attempt <= 1 + self._sharing.most_restarts(live) + live.bystander
 
     def _cancel(self, live: LiveRun, reason: CancelReason) -> None:
         if live.ending or live.cancelling is not None:
             return
         live.cancelling = reason
         live.stop_disconnect_timer()
+        engine_run = self._sharing.engine_run(live)
+        if self._sharing.leave(live):
+            self._end(live, Cancelled(reason))
+            return
         self._dispatcher.remove(live)
         # Where the engine has it no more, and told nothing, nobody else would ever end the run.
-        if not (live.on_engine and self._engine.cancel(live.id, reason)):
+        if not (live.on_engine and self._engine.cancel(engine_run, reason)):
             self._end(live, Cancelled(reason))
 
     def _fail(self, live: LiveRun, error: Error) -> None:
-        self._end(live, Failed(error))
+        for taker in self._sharing.takers(self._sharing.engine_run(live)) or [live]:
+            self._end(taker, Failed(error))
 
     def _end(self, live: LiveRun, event: Cancelled | Failed) -> None:
         """End a run that no worker will end."""
         if not live.ending:
             live.on_engine = False
             live.stop_timers()
-            live.appender.put([event])
+            live.put([event])
 
     def _ended(self, run: str) -> None:
         """The terminal event is stored."""
         self._leave_engine(run)
-        self._live.pop(run).stop_timers()
+        live = self._live.pop(run)
+        live.stop_timers()
+        self._sharing.ended(live)
         if not self._live:
             self._idle.set()
 
     def _leave_engine(self, run: str) -> None:
         """Ended from this side: what it made could not be kept."""
         live = self._live[run]
-        if live.on_engine:
+        engine_run = self._sharing.engine_run(live)
+        if live.on_engine and not self._sharing.leave(live):
             live.on_engine = False
-            self._engine.cancel(run, "requested")
+            self._engine.cancel(engine_run, "requested")
 
     async def _log_of_ended(self, run: str, owner: str | None) -> RunLog:
         record = await self._store.get(run, owner=owner)

@@ -173,6 +173,13 @@ class RunStore:
             raise no_run(run)
         return orphans
 
+    async def succeeded(self, identity: str) -> RunRecord | None:
+        """The newest run of an identity that has ended well, or None."""
+        query = select(runs).where(runs.c.identity == identity, runs.c.state == "succeeded")
+        newest = query.order_by(runs.c.number.desc()).limit(1)
+        found = await self._read(lambda connection: connection.execute(newest).first())
+        return None if found is None else _record(found)
+
     async def hold(self, owner: str, digest: str, size_bytes: int) -> None:
         """Remember that a blob is (also) this owner's."""
         query = select(holdings.c.digest).where(holdings.c.owner == owner, holdings.c.digest == digest)
@@ -239,6 +246,7 @@ def _insert(connection: Connection, record: RunRecord, mark: str, entries: Seque
         "model": request.model,
         "request_id": request.request_id,
         "fingerprint": mark,
+        "identity": record.identity or None,
         "request": _encode(request),
         "create_time": record.create_time,
         "last_sequence": len(entries),
@@ -343,6 +351,7 @@ def _record(row: Row[Any]) -> RunRecord:
         row.last_sequence,
         None if row.error is None else _decode_error(row.error),
         row.device_seconds,
+        row.identity or "",
     )
 
 
