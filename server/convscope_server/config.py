@@ -159,6 +159,7 @@ class Settings(BaseModel):
     ageing: float = Field(
         default=60.0, gt=0, description="Seconds of waiting that make a run as urgent as the next priority."
     )
+    cache: bool = Field(default=True, description="Compute identical runs once: join them, or repeat their logs.")
     max_queued: int = Field(default=1000, ge=1, description="Runs that may wait for a device.")
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="Pixels that a picture may have.")
     max_upload_bytes: ByteSize = Field(

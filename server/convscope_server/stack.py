@@ -45,6 +45,7 @@ class Stack:
             max_queued=settings.max_queued,
             drain_grace=settings.drain_grace,
             ageing=settings.ageing,
+            cache=settings.cache,
             principal=PrincipalLimits(
                 running=settings.principal_running,
                 queued=settings.principal_queued,

@@ -8,7 +8,7 @@ from typing import Any
 
 from convscope import _wire
 from convscope._content import pack
-from convscope.events import Priority
+from convscope.events import CachePolicy, Priority
 from convscope.images import ImageLike
 
 __all__ = ["Submission"]
@@ -42,6 +42,7 @@ class Submission:
         max_restarts: int,
         media_types: Sequence[str],
         priority: Priority,
+        cache: CachePolicy,
     ) -> Submission:
         """Pack the pictures and choose a request id, so that sending twice never runs twice.
 
@@ -69,5 +70,6 @@ class Submission:
             max_restarts=max_restarts,
             media_types=media_types,
             priority=priority,
+            cache=cache,
         )
         return cls(request, parcel.uploads)

@@ -25,6 +25,7 @@ from convscope.errors import (
 from convscope.events import (
     Artifact,
     ArtifactKind,
+    CachePolicy,
     EventKind,
     Prediction,
     Priority,
@@ -231,6 +232,7 @@ def visualize_request(
     max_restarts: int,
     media_types: Sequence[str],
     priority: Priority,
+    cache: CachePolicy,
 ) -> VisualizeRequest:
     """The request for one run."""
     try:
@@ -249,6 +251,7 @@ def visualize_request(
             max_restarts=max_restarts,
             media_types=media_types,
             priority=to_priority(priority),
+            cache=_to_cache(cache),
         )
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidArgument):
@@ -265,6 +268,12 @@ def to_priority(priority: Priority) -> run_pb2.Priority.ValueType:
     if priority not in get_args(Priority):
         raise InvalidArgument(f"no priority {priority!r}; there are {', '.join(get_args(Priority))}")
     return run_pb2.Priority.Value(f"PRIORITY_{priority.upper()}")
+
+
+def _to_cache(policy: CachePolicy) -> run_pb2.CachePolicy.ValueType:
+    if policy not in get_args(CachePolicy):
+        raise InvalidArgument(f"no cache policy {policy!r}; there are {', '.join(get_args(CachePolicy))}")
+    return run_pb2.CachePolicy.Value(f"CACHE_POLICY_{policy.upper()}")
 
 
 def from_priority(number: int) -> Priority:

@@ -20,7 +20,7 @@ from convscope._transport import AsyncTransport, GrpcAioTransport
 from convscope._wire import PreviewOptions
 from convscope.catalog import DeviceInfo, ModelInfo, PluginInfo, RunInfo, TechniqueInfo
 from convscope.client import DEFAULT_MODEL, list_request
-from convscope.events import Priority, RunState
+from convscope.events import CachePolicy, Priority, RunState
 from convscope.images import ImageLike, encode_image
 
 __all__ = ["AsyncClient", "AsyncRun", "connect", "embedded"]
@@ -106,6 +106,7 @@ class AsyncClient:
         max_restarts: int = 0,
         media_types: Sequence[str] = (),
         priority: Priority = "normal",
+        cache: CachePolicy = "default",
         **params: Any,
     ) -> AsyncRun:
         """A run of a technique on a model; returns as soon as the server has accepted it.
@@ -127,6 +128,7 @@ class AsyncClient:
             max_restarts=max_restarts,
             media_types=media_types,
             priority=priority,
+            cache=cache,
         )
         await deliver(self._transport, submission.uploads)
         if detach:

@@ -16,7 +16,7 @@ from convscope._submission import Submission
 from convscope._transport import GrpcTransport, Transport
 from convscope._wire import PreviewOptions
 from convscope.catalog import DeviceInfo, ModelInfo, PluginInfo, RunInfo, TechniqueInfo
-from convscope.events import Priority, RunState
+from convscope.events import CachePolicy, Priority, RunState
 from convscope.image_sets import ImageSets
 from convscope.images import ImageLike, encode_image
 from convscope.run import Run
@@ -110,6 +110,7 @@ class Client:
         max_restarts: int = 0,
         media_types: Sequence[str] = (),
         priority: Priority = "normal",
+        cache: CachePolicy = "default",
         **params: Any,
     ) -> Run:
         """A run of a technique on a model; returns as soon as the server has accepted it.
@@ -128,6 +129,8 @@ class Client:
             max_restarts: How often it may start again when its worker is lost.
             media_types: What results are written as ("image/webp"), by plugins' artifact encoders; one for each kind.
             priority: "interactive" goes before your other runs, "batch" behind everybody's.
+            cache: Whether what an identical request makes or has made may stand for this one: "default"; "bypass" has
+                it computed again; "only" is refused with NOT_CACHED where it would have to be computed.
             **params: Parameters of the technique.
 
         Raises:
@@ -149,6 +152,7 @@ class Client:
             max_restarts=max_restarts,
             media_types=media_types,
             priority=priority,
+            cache=cache,
         )
         deliver(self._transport, submission.uploads)
         if detach:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "ArtifactKind",
+    "CachePolicy",
     "EventKind",
     "Frame",
     "Prediction",
@@ -33,6 +34,7 @@ __all__ = [
     "queued_words",
 ]
 
+CachePolicy = Literal["default", "bypass", "only"]
 Priority = Literal["interactive", "normal", "batch"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ArtifactKind = Literal["image", "tensor", "table", "text"]

@@ -15,10 +15,11 @@ from convscope_server.api.violations import Violations
 from convscope_server.engine.messages import PreviewOptions
 from convscope_server.errors import RequestError
 from convscope_server.priority import Priority
-from convscope_server.runs.run import RunFilter
+from convscope_server.runs.run import CachePolicy, RunFilter
 
 __all__ = [
     "MAX_INLINE_IMAGE",
+    "cache_of",
     "check_digest",
     "check_form",
     "check_page_size",
@@ -65,6 +66,7 @@ def check_form(request: run_pb2.VisualizeRequest, violations: Violations) -> Non
         seconds_of(request.deadline) >= 0, "deadline", f"given {seconds_of(request.deadline)} s; allowed: 0 s or more"
     )
     _check_enum(request.priority, run_pb2.Priority.values(), "priority", violations)
+    _check_enum(request.cache, run_pb2.CachePolicy.values(), "cache", violations)
     _check_enum(request.on_disconnect, run_pb2.OnDisconnect.values(), "on_disconnect", violations)
     check_labels(request.labels, violations)
     count = len(request.media_types)
@@ -143,6 +145,12 @@ def disconnect_of(choice: int, *, watched: bool) -> Literal["cancel", "detach"]:
 def priority_of(choice: int) -> Priority:
     """How urgent a run is; normal unless chosen."""
     return next((name for name, number in PRIORITIES.items() if number == choice), "normal")
+
+
+def cache_of(choice: int) -> CachePolicy:
+    """Whether a twin may stand for a run; "default" unless chosen."""
+    policies: dict[int, CachePolicy] = {run_pb2.CACHE_POLICY_BYPASS: "bypass", run_pb2.CACHE_POLICY_ONLY: "only"}
+    return policies.get(choice, "default")
 
 
 def seconds_of(duration: Duration) -> float:

@@ -185,6 +185,7 @@ def _stored(
         labels=dict(sorted(request.labels.items())),
         max_restarts=request.max_restarts,
         priority=fields.priority_of(request.priority),
+        cache=fields.cache_of(request.cache),
         owner=acting().name,
         image_sets=image_sets,
         media_types=tuple(dict.fromkeys(request.media_types)),

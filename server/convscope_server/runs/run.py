@@ -27,7 +27,6 @@ CachePolicy = Literal["default", "bypass", "only"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
-_FIX_MAP, _FIX_MAP_ENDS, _MAP_16 = 0x80, 16, 0xDE  # msgpack's
 
 
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -122,12 +121,9 @@ class RunFilter(msgspec.Struct, frozen=True):
 def fingerprint(request: RunRequest) -> str:
     """The hexadecimal digest that two requests share where they differ in nothing but `request_id`."""
     anonymous = msgspec.structs.replace(request, request_id="")
-    encoded = msgspec.msgpack.encode(anonymous, order="deterministic")
-    # msgspec counts the fields that a request could have: from sixteen on, its map begins with three bytes, not one.
-    count = int.from_bytes(encoded[1:3])
-    if encoded[0] == _MAP_16 and count < _FIX_MAP_ENDS:
-        encoded = bytes([_FIX_MAP | count]) + encoded[3:]
-    return hashlib.sha256(encoded).hexdigest()
+    # By way of a dict: a struct's header tells how many fields it could have, which the next version changes.
+    plain = msgspec.to_builtins(anonymous, order="deterministic")
+    return hashlib.sha256(msgspec.msgpack.encode(plain)).hexdigest()
 
 
 def state_after(event: Event) -> RunState | None:

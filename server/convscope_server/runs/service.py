@@ -28,6 +28,7 @@ from convscope_server.runs.ledger import Ledger
 from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.live import LiveRun
 from convscope_server.runs.log import RunLog
+from convscope_server.runs.pages import size_of
 from convscope_server.runs.positions import Positions
 from convscope_server.runs.queue import RunQueue
 from convscope_server.runs.run import Gap, LoggedEvent, RunFilter, RunRecord, RunRequest
@@ -41,7 +42,6 @@ __all__ = ["RunService"]
 _MOST_LOST_EARLY = 3
 _MOST_BYSTANDER = 3
 _CLOSE_PATIENCE = 5.0
-_MOST_ON_PAGE = 1000
 
 
 class RunService:
@@ -164,10 +164,7 @@ class RunService:
         Raises:
             RequestError: INVALID_ARGUMENT, PAGE_TOKEN_INVALID or PAGE_SIZE_INVALID.
         """
-        if page_size < 0:
-            raise RequestError.invalid("PAGE_SIZE_INVALID", [("page_size", f"{page_size} is below 0")])
-        size = min(page_size or 50, _MOST_ON_PAGE)
-        return await self._store.page(where, page_size=size, page_token=page_token)
+        return await self._store.page(where, page_size=size_of(page_size), page_token=page_token)
 
     async def cancel(self, run: str, *, owner: str | None = None) -> RunRecord:
         """Ask a run to end at its next step; one that waits ends now, one that has ended is given as it is.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from convscope_server.errors import RequestError
 from convscope_server.room import needs_room
 from convscope_server.runs import schema
 from convscope_server.runs.events import Error, Event, Failed, Preview, Result, Started, is_terminal
+from convscope_server.runs.pages import matching, number_of, token_of
 from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint, state_after
 from convscope_server.runs.schema import contents, events, holdings, labels, runs
 from convscope_server.runs.skips import Skips
@@ -139,11 +139,11 @@ class RunStore:
         Raises:
             RequestError: INVALID_ARGUMENT, PAGE_TOKEN_INVALID.
         """
-        query = select(runs).where(*_matching(where)).order_by(runs.c.number.desc()).limit(page_size + 1)
+        query = select(runs).where(*matching(where)).order_by(runs.c.number.desc()).limit(page_size + 1)
         if page_token:
-            query = query.where(runs.c.number < _number_of(page_token))
+            query = query.where(runs.c.number < number_of(page_token))
         rows = await self.read(lambda connection: list(connection.execute(query)))
-        token = _token_of(rows[page_size - 1].number) if len(rows) > page_size else ""
+        token = token_of(rows[page_size - 1].number) if len(rows) > page_size else ""
         return [_record(row) for row in rows[:page_size]], token
 
     async def alive(self) -> list[tuple[RunRecord, int]]:
@@ -177,7 +177,7 @@ class RunStore:
         """The newest run of an identity that has ended well, or None."""
         query = select(runs).where(runs.c.identity == identity, runs.c.state == "succeeded")
         newest = query.order_by(runs.c.number.desc()).limit(1)
-        found = await self._read(lambda connection: connection.execute(newest).first())
+        found = await self.read(lambda connection: connection.execute(newest).first())
         return None if found is None else _record(found)
 
     async def hold(self, owner: str, digest: str, size_bytes: int) -> None:
@@ -366,17 +366,6 @@ def _sent(skips: Skips) -> list[Any]:
     return conditions
 
 
-def _matching(where: RunFilter) -> list[Any]:
-    given = [(runs.c.state, where.state), (runs.c.technique, where.technique), (runs.c.model, where.model)]
-    conditions: list[Any] = [column == value for column, value in given if value]
-    conditions += [] if where.owner is None else [runs.c.owner == where.owner]
-    conditions += [
-        select(labels.c.run).where(labels.c.run == runs.c.id, labels.c.key == key, labels.c.value == value).exists()
-        for key, value in where.labels.items()
-    ]
-    return conditions
-
-
 def _same(row: Row[Any], mark: str) -> RunRecord:
     if row.fingerprint != mark:
         raise RequestError.of(
@@ -387,20 +376,6 @@ def _same(row: Row[Any], mark: str) -> RunRecord:
             metadata={"run": row.id},
         )
     return _record(row)
-
-
-def _token_of(number: int) -> str:
-    return base64.urlsafe_b64encode(f"before:{number}".encode()).decode()
-
-
-def _number_of(token: str) -> int:
-    try:
-        word, number = base64.urlsafe_b64decode(token).decode().split(":")
-        if word == "before":
-            return int(number)
-    except ValueError:
-        pass
-    raise RequestError.invalid("PAGE_TOKEN_INVALID", [("page_token", "not a token of an earlier page")])
 
 
 def no_run(run: str) -> RequestError:

@@ -15,7 +15,7 @@ from convscope.cli.options import ImageSets, Json, Models, Plugins, Server, open
 from convscope.cli.render import console, write_json
 from convscope.client import DEFAULT_MODEL, Client
 from convscope.errors import ConvscopeError
-from convscope.events import Priority
+from convscope.events import CachePolicy, Priority
 from convscope.result import Result
 from convscope.run import Run
 
@@ -80,6 +80,7 @@ def run(
     media_type: MediaTypes = None,
     max_restarts: Annotated[int, typer.Option(min=0, max=10, help="Start again when the worker is lost.")] = 0,
     priority: Annotated[Priority, typer.Option(help="How urgent it is beside other runs.")] = "normal",
+    cache: Annotated[CachePolicy, typer.Option(help="Whether an identical run may stand for this one.")] = "default",
     preview: Preview = None,
     server: Server = None,
     plugin: Plugins = None,
@@ -110,6 +111,7 @@ def run(
             previews=None if animation is None else {"min_interval": 0.0},
             media_types=media_type or (),
             priority=priority,
+            cache=cache,
             **_as_params(params),
         )
         if detach:
@@ -150,7 +152,7 @@ def _as_params(params: dict[str, Any]) -> dict[str, Any]:
         BadParameter: one does.
     """
     taken = {"image", "model", "extra_images", "seed", "detach", "request_id", "labels", "deadline", "previews"}
-    for name in sorted(params.keys() & (taken | {"max_restarts", "media_types", "priority", "technique"})):
+    for name in sorted(params.keys() & (taken | {"cache", "max_restarts", "media_types", "priority", "technique"})):
         raise typer.BadParameter(f"{name!r} is no parameter; see the options of `convscope run --help`")
     return params
 

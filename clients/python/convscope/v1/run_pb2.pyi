@@ -85,6 +85,36 @@ PRIORITY_BATCH: Priority.ValueType  # 3
 """It starts after everybody's others, and gets a quarter of the usual share."""
 Global___Priority: typing_extensions.TypeAlias = Priority
 
+class _CachePolicy:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CachePolicyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CachePolicy.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CACHE_POLICY_UNSPECIFIED: _CachePolicy.ValueType  # 0
+    """DEFAULT."""
+    CACHE_POLICY_DEFAULT: _CachePolicy.ValueType  # 1
+    """Joins the run that is under way, or repeats the log of one that succeeded; computed where there is none."""
+    CACHE_POLICY_BYPASS: _CachePolicy.ValueType  # 2
+    """Computed in any case."""
+    CACHE_POLICY_ONLY: _CachePolicy.ValueType  # 3
+    """As DEFAULT, but refused with FAILED_PRECONDITION, NOT_CACHED, where it would have to be computed."""
+
+class CachePolicy(_CachePolicy, metaclass=_CachePolicyEnumTypeWrapper):
+    """Whether what an identical request makes, or has made, may stand for a run: the same code, weights, parameters,
+    pictures and seed. The run has a log and an id of its own in any case.
+    """
+
+CACHE_POLICY_UNSPECIFIED: CachePolicy.ValueType  # 0
+"""DEFAULT."""
+CACHE_POLICY_DEFAULT: CachePolicy.ValueType  # 1
+"""Joins the run that is under way, or repeats the log of one that succeeded; computed where there is none."""
+CACHE_POLICY_BYPASS: CachePolicy.ValueType  # 2
+"""Computed in any case."""
+CACHE_POLICY_ONLY: CachePolicy.ValueType  # 3
+"""As DEFAULT, but refused with FAILED_PRECONDITION, NOT_CACHED, where it would have to be computed."""
+Global___CachePolicy: typing_extensions.TypeAlias = CachePolicy
+
 class _OnDisconnect:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -249,6 +279,7 @@ class VisualizeRequest(google.protobuf.message.Message):
     DEADLINE_FIELD_NUMBER: builtins.int
     ON_DISCONNECT_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
+    CACHE_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     MAX_RESTARTS_FIELD_NUMBER: builtins.int
     MEDIA_TYPES_FIELD_NUMBER: builtins.int
@@ -264,6 +295,7 @@ class VisualizeRequest(google.protobuf.message.Message):
     """
     on_disconnect: Global___OnDisconnect.ValueType
     priority: Global___Priority.ValueType
+    cache: Global___CachePolicy.ValueType
     max_restarts: builtins.int
     """How often the run may start again from the beginning when its worker is lost, 0 to 10. Default 0."""
     @property
@@ -312,12 +344,13 @@ class VisualizeRequest(google.protobuf.message.Message):
         deadline: google.protobuf.duration_pb2.Duration | None = ...,
         on_disconnect: Global___OnDisconnect.ValueType = ...,
         priority: Global___Priority.ValueType = ...,
+        cache: Global___CachePolicy.ValueType = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         max_restarts: builtins.int = ...,
         media_types: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["deadline", b"deadline", "image", b"image", "params", b"params", "previews", b"previews"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deadline", b"deadline", "extra_images", b"extra_images", "image", b"image", "labels", b"labels", "max_restarts", b"max_restarts", "media_types", b"media_types", "model", b"model", "on_disconnect", b"on_disconnect", "params", b"params", "previews", b"previews", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "technique", b"technique"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cache", b"cache", "deadline", b"deadline", "extra_images", b"extra_images", "image", b"image", "labels", b"labels", "max_restarts", b"max_restarts", "media_types", b"media_types", "model", b"model", "on_disconnect", b"on_disconnect", "params", b"params", "previews", b"previews", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "technique", b"technique"]) -> None: ...
 
 Global___VisualizeRequest: typing_extensions.TypeAlias = VisualizeRequest
 
