@@ -27,10 +27,10 @@ def identity(request: RunRequest, catalog: Catalog) -> str:
 
     Returns:
         "" where that cannot be told: the technique leaves something behind or was given as an object, a model's source
-        does not say when it changes, or a folder of pictures is looked at.
+        does not say when it changes, a folder of pictures is looked at, or a plugin writes the results.
     """
     technique = catalog.techniques.get(request.technique)
-    if technique is None or not technique.cacheable or not technique.revision:
+    if technique is None or not technique.cacheable or not technique.revision or request.media_types:
         return ""
     params = _with_defaults(request.params, technique)
     models = {name: _version(name, catalog) for name in _models(request, params, technique, catalog)}

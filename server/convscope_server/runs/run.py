@@ -27,8 +27,6 @@ CachePolicy = Literal["default", "bypass", "only"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
-
-
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked for, images by digest.
 

@@ -99,6 +99,10 @@ def test_there_is_none_where_it_cannot_be_told(unknown: Catalog) -> None:
     assert identity(request(), unknown) == ""
 
 
+def test_there_is_none_where_a_plugin_writes_the_results() -> None:
+    assert identity(request(media_types=("image/webp",)), catalog()) == ""
+
+
 def test_image_sets_count_by_what_is_in_them() -> None:
     looking = replace(_GRAD_CAM, needs=("image_set",))
     sets = catalog(looking, samples="builtin", holiday="folder")
