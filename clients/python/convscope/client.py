@@ -116,8 +116,7 @@ class Client:
         """A run of a technique on a model; returns as soon as the server has accepted it.
 
         Args:
-            technique: Its id.
-            image: The picture to look at, where the technique looks at one.
+            technique, image: Its id; the picture to look at, where it looks at one.
             model: A name from `models`, or one that a source resolves.
             extra_images: Further pictures by role ("style").
             seed: Of every random number; the same request and seed give the same pixels.
@@ -129,13 +128,12 @@ class Client:
             max_restarts: How often it may start again when its worker is lost.
             media_types: What results are written as ("image/webp"), by plugins' artifact encoders; one for each kind.
             priority: "interactive" goes before your other runs, "batch" behind everybody's.
-            cache: Whether what an identical request makes or has made may stand for this one: "default"; "bypass" has
-                it computed again; "only" is refused with NOT_CACHED where it would have to be computed.
+            cache: Whether an identical run may ("default"), must not ("bypass") or must ("only") stand for this one.
             **params: Parameters of the technique.
 
         Raises:
             InvalidArgument: `violations` names each parameter at fault, what was given and what is allowed.
-            NotFound, Unavailable: no such technique or model; nobody answers.
+            NotFound, FailedPrecondition, Unavailable: no such technique or model; NOT_CACHED; nobody answers.
         """
         submission = Submission.of(
             technique,
@@ -155,9 +153,7 @@ class Client:
             cache=cache,
         )
         deliver(self._transport, submission.uploads)
-        if detach:
-            return Run(self._transport, self._cursor())._submit(submission.request)  # noqa: SLF001 - the run's maker
-        return Run(self._transport, self._cursor(), submission=submission.request)._begin()  # noqa: SLF001 - likewise
+        return self._begun(submission.request, detach=detach)
 
     def attach(self, run_id: str, after_sequence: int = 0, *, every_preview: bool = False) -> Run:
         """Watch a run from any point of its log; `every_preview` leaves none out, however slow this watcher is.
@@ -212,6 +208,11 @@ class Client:
         digest = digest_of(content)
         deliver(self._transport, {digest: content})
         return digest
+
+    def _begun(self, request: _wire.VisualizeRequest, *, detach: bool) -> Run:
+        if detach:
+            return Run(self._transport, self._cursor())._submit(request)  # noqa: SLF001 - the run's maker
+        return Run(self._transport, self._cursor(), submission=request)._begin()  # noqa: SLF001 - likewise
 
     def _cursor(self, run_id: str = "", after_sequence: int = 0) -> Cursor:
         return Cursor(run_id, after_sequence, backoff=Backoff(self._give_up_after))

@@ -79,7 +79,7 @@ async def test_an_upload_stays_while_somebody_may_still_want_it(tmp_path: Path) 
     async with KeptStore.opened(tmp_path, KeepLimits(upload_seconds=GRACE)) as kept:
         first, second = await kept.send(PICTURES[0]), await kept.send(PICTURES[1])
         await kept.begin_upload(PICTURES[2])
-        await kept.archive.runs.hold("ada", first)
+        await kept.archive.runs.hold("ada", first, 100)
         kept.now += GRACE - 1
         await kept.find(second)
         kept.now += 2

@@ -92,10 +92,8 @@ def run(
 
     What it makes is saved. With no server configured, everything happens inside this process.
     """
-    if detach and animation is not None:
-        raise typer.BadParameter("--detach does not wait for an animation: give --animation to `convscope watch`")
-    if detach and server is None:
-        raise typer.BadParameter("--detach needs a server that goes on without this process: give --server")
+    if detach:
+        _check_detached(animation, server)
     with opened(server, plugins=plugin, models=models, image_sets=image_sets) as client:
         params = schema.parse(pairs(param, "-p"), client.technique(technique).params_schema)
         started = client.visualize(
@@ -143,6 +141,13 @@ def watch(
             exits.complain(f"no longer watching; go on with: convscope watch {run} --after {watched.sequence}")
             raise typer.Exit(exits.INTERRUPTED) from error
         _finish(result, out, animation, preview=preview, json=json)
+
+
+def _check_detached(animation: Path | None, server: str | None) -> None:
+    if animation is not None:
+        raise typer.BadParameter("--detach does not wait for an animation: give --animation to `convscope watch`")
+    if server is None:
+        raise typer.BadParameter("--detach needs a server that goes on without this process: give --server")
 
 
 def _as_params(params: dict[str, Any]) -> dict[str, Any]:
