@@ -116,7 +116,8 @@ class Client:
         """A run of a technique on a model; returns as soon as the server has accepted it.
 
         Args:
-            technique, image: Its id; the picture to look at, where it looks at one.
+            technique: Its id.
+            image: The picture to look at, where the technique looks at one.
             model: A name from `models`, or one that a source resolves.
             extra_images: Further pictures by role ("style").
             seed: Of every random number; the same request and seed give the same pixels.
@@ -132,8 +133,7 @@ class Client:
             **params: Parameters of the technique.
 
         Raises:
-            InvalidArgument: `violations` names each parameter at fault, what was given and what is allowed.
-            NotFound, FailedPrecondition, Unavailable: no such technique or model; NOT_CACHED; nobody answers.
+            InvalidArgument, NotFound, FailedPrecondition, Unavailable: `violations` names each parameter at fault.
         """
         submission = Submission.of(
             technique,

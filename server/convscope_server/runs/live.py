@@ -14,6 +14,9 @@ from convscope_server.runs.run import RunRequest
 
 __all__ = ["LiveRun"]
 
+_MOST_LOST_EARLY = 3
+_MOST_BYSTANDER = 3
+
 
 @dataclass(slots=True, eq=False)
 class LiveRun:
@@ -81,6 +84,22 @@ class LiveRun:
             self.appender.put(events)
         else:
             self.held += events
+
+    def may_start_again(self, restarts: int, *, started: bool, bystander: bool = False) -> bool:
+        """Whether a run that has lost its worker may have another attempt, which this counts.
+
+        Args:
+            restarts: How often it may, once it has begun.
+            started: Whether it had begun.
+            bystander: Whether another run took the worker down: then it may more often.
+        """
+        if not started:
+            self.lost_early += 1
+            return self.lost_early <= _MOST_LOST_EARLY  # one that kills every worker before it begins
+        self.attempt += 1
+        if bystander and self.bystander < _MOST_BYSTANDER:
+            self.bystander += 1
+        return self.attempt <= 1 + restarts + self.bystander
 
     def go_on_from(self, other: LiveRun) -> None:
         """Be where the other one is on its way."""

@@ -39,8 +39,6 @@ from convscope_server.runs.watch import Watcher
 
 __all__ = ["RunService"]
 
-_MOST_LOST_EARLY = 3
-_MOST_BYSTANDER = 3
 _CLOSE_PATIENCE = 5.0
 
 
@@ -237,7 +235,9 @@ class RunService:
         live.on_engine = False
         if live.cancelling is not None:
             self._end(live, Cancelled(live.cancelling))
-        elif blame != "certain" and self._may_start_again(live, started=started, bystander=blame == "none"):
+        elif blame != "certain" and live.may_start_again(
+            self._sharing.most_restarts(live), started=started, bystander=blame == "none"
+        ):
             for taker in takers if started else ():
                 taker.put([Note(_STARTS_AGAIN)])
             self._sharing.starts_anew(live)
@@ -307,22 +307,13 @@ class RunService:
             live = self._come_alive(record, RunLog(record.id, last=record.last_sequence, newest=newest))
             live.attempt = max(attempts, 1)
             self._sharing.lead(live, record.identity)
-            if self._may_start_again(live, started=record.state == "running"):
+            if live.may_start_again(record.request.max_restarts, started=record.state == "running"):
                 self._dispatcher.push(live)
             else:
                 self._fail(live, _restarted())
                 failing.append(live)
         for live in failing:
             await live.log.until_end()
-
-    def _may_start_again(self, live: LiveRun, *, started: bool, bystander: bool = False) -> bool:
-        if not started:
-            live.lost_early += 1
-            return live.lost_early <= _MOST_LOST_EARLY  # one that kills every worker before it begins
-        live.attempt += 1
-        if bystander and live.bystander < _MOST_BYSTANDER:
-            live.bystander += 1
-        return live.attempt <= 1 + self._sharing.most_restarts(live) + live.bystander
 
     def _cancel(self, live: LiveRun, reason: CancelReason) -> None:
         if live.ending or live.cancelling is not None:

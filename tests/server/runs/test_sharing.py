@@ -94,6 +94,7 @@ async def test_a_failed_or_cancelled_run_stands_for_no_other() -> None:
     device = engine()
     async with run_service(device) as service:
         first = await submit(service)
+        await until(lambda: len(device.started) == 1)
         await service.cancel(first)
         await watched(service, first)
         await submit(service)
