@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PILImage
 
 from convscope_sdk.errors import InvalidParams, NotApplicable, UnknownName
 from convscope_sdk.events import Image, Preview, Progress, Table
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_techniques.embedding.embedding import embedding
+from convscope_techniques.embedding.projection import umap_layout
 from support.collected import Collected
 from support.image_sets import folder_of
 from support.zoo import tiny
@@ -99,3 +103,19 @@ def test_by_angle_the_length_of_features_does_not_count(sets: ImageSets, tmp_pat
     by_angle, by_length = (_embed(sets, method="pca", metric=metric) for metric in ("cosine", "l2"))
     assert not np.allclose(by_angle.tensor("coordinates"), by_length.tensor("coordinates"))
     assert by_angle.scores["trustworthiness"] > 0.5
+
+
+def test_umap_leaves_the_number_of_threads_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Threaded:
+        """What numba does when it first works."""
+
+        def __init__(self, **_: Any) -> None:
+            torch.set_num_threads(before + 1)
+
+        def fit_transform(self, features: Any) -> Any:
+            return features[:, :2]
+
+    before = torch.get_num_threads()
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Threaded))
+    umap_layout(np.zeros((6, 3)), neighbors=2, min_dist=0.1, seed=0)
+    assert torch.get_num_threads() == before

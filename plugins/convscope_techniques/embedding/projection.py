@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from convscope_sdk.errors import FieldViolation, InvalidParams, NotApplicable
@@ -61,7 +64,18 @@ def umap_layout(features: Floats, *, neighbors: int, min_dist: float, seed: int)
         raise NotApplicable(
             "UMAP needs umap-learn: pip install 'convscope[sets]' on the server, or take method=tsne"
         ) from None
-    with warnings.catch_warnings():
+    with _threads_as_they_are(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of what a seed costs, and of its own dependencies' future
         made = umap.UMAP(n_neighbors=neighbors, min_dist=min_dist, random_state=seed % 2**32, n_jobs=1)
         return np.asarray(made.fit_transform(np.asarray(features, np.float32)), np.float32)
+
+
+@contextmanager
+def _threads_as_they_are() -> Iterator[None]:
+    """Numba, when it first works, sets the number of OpenMP's threads, which are torch's too."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
