@@ -15,6 +15,7 @@ from benchmarks.result import Measure, Result, median
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
+from sklearn.datasets import load_digits
 from sklearn.manifold import TSNE, trustworthiness
 
 from convscope_sdk.image_sets.catalog import ImageSets
@@ -36,13 +37,13 @@ T = TypeVar("T")
 def run(*, quick: bool = False) -> Result:
     """t-SNE and the grid against scikit-learn and SciPy in processor time; the second question to an index.
 
-    t-SNE is tried on two kinds of points: clusters, which its schedule was chosen on, and patches of photographs, which
-    it was not.
+    t-SNE is tried on three kinds of points: clusters and patches of photographs, which its schedule was chosen on, and
+    written digits, which it was not.
     """
     count = 2500 if quick else POINTS
     measures: list[Measure] = []
     details: dict[str, float] = {}
-    for name, points in (("clusters", _clusters(count)), ("patches", _patches(count))):
+    for name, points in (("clusters", _clusters(count)), ("patches", _patches(count)), ("digits", _digits(count))):
         theirs, peer = _timed(lambda points=points: TSNE(perplexity=30, random_state=0).fit_transform(points))
         ours, layout = _timed(lambda points=points: _last(Tsne(30, Tsne.steps_for(len(points))).run(points)).layout)
         trusted = [trustworthiness(points, made, n_neighbors=5) for made in (layout, peer)]
@@ -99,6 +100,13 @@ def _patches(count: int) -> NDArray[np.float32]:
         top, left = (int(rng.integers(edge - 16)) for edge in photograph.shape[:2])
         square[:] = photograph[top : top + 16, left : left + 16].ravel() / 255
     return principal_components(squares, 50).coordinates
+
+
+def _digits(count: int) -> NDArray[np.float32]:
+    """Digits of 8 by 8 pixels, a little brighter or darker and noisy, so that there are enough, by 50 components."""
+    rng = np.random.default_rng(3)
+    digits = load_digits().data[rng.integers(0, 1797, count)] * rng.uniform(0.8, 1.2, (count, 1))
+    return principal_components(digits + 2 * rng.normal(size=digits.shape), 50).coordinates
 
 
 def _grid(count: int) -> tuple[float, float, float, float]:

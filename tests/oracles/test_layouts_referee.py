@@ -68,10 +68,13 @@ def test_the_layout_equals_opentsnes_of_one_call_for_each_stage_to_the_last_bit(
 ) -> None:
     points = FEATURES[:150]
     peer = openTSNE.TSNE(perplexity=20, random_state=5, neighbors="exact").prepare_initial(points)
-    peer.optimize(60, exaggeration=12, momentum=0.9, negative_gradient_method="fft", inplace=True)
-    peer.optimize(50, momentum=0.98, negative_gradient_method="fft", inplace=True)
-    peer.optimize(190, momentum=0.98, negative_gradient_method="bh", theta=1.2, inplace=True)
-    peer.optimize(50, momentum=0.9, negative_gradient_method="bh", theta=0.5, inplace=True)
+    tree = {"negative_gradient_method": "bh", "inplace": True}
+    peer.optimize(50, exaggeration=12, momentum=0.9, negative_gradient_method="fft", inplace=True)
+    peer.optimize(30, momentum=0.8, theta=0.8, **tree)
+    peer.optimize(80, momentum=0.95, theta=0.8, **tree)
+    peer[:] = min((np.asarray(peer) * size for size in (1, 1.25, 1.5)), key=lambda layout: _divergence(peer, layout))
+    peer.optimize(160, momentum=0.8, theta=0.8, **tree)
+    peer.optimize(30, momentum=0.8, theta=0.5, **tree)
     monkeypatch.setattr(tsne, "SCIKIT_UP_TO", 100)
     *_, last = _frames(Tsne(20, steps=350, every=35, seed=5), points)
     np.testing.assert_array_equal(last.layout, np.asarray(peer))
@@ -97,6 +100,16 @@ def test_the_grid_costs_what_linear_sum_assignment_says_is_least() -> None:
     cells = np.stack(np.meshgrid(np.arange(10), np.arange(10)), axis=-1).reshape(-1, 2)
     costs = ((scaled[:, None] - cells[None]) ** 2).sum(-1)
     assert grid.cost == pytest.approx(costs[linear_sum_assignment(costs)].sum())
+
+
+def _divergence(embedding: openTSNE.TSNEEmbedding, layout: np.ndarray[Any, Any]) -> float:
+    """From its definition, all pairs compared."""
+    distances = ((layout[:, None] - layout[None]) ** 2).sum(-1)
+    affinities = 1 / (1 + distances)
+    np.fill_diagonal(affinities, 0)
+    p = embedding.affinities.P.toarray()
+    q = affinities / affinities.sum()
+    return float((p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum())
 
 
 def _frames(layout: Tsne, points: np.ndarray[Any, Any]) -> list[tsne.Frame]:

@@ -50,7 +50,7 @@ class EmbeddingParams(Params):
         None,
         ge=250,
         le=20_000,
-        description="Steps of t-SNE; where absent 1000, and 270 faster ones beyond 2000 images.",
+        description="Steps of t-SNE; where absent 1000, and 250 faster ones beyond 2000 images.",
     )
     neighbors: int = Field(15, ge=2, le=1000, description="Of UMAP: neighbours of each image.")
     min_dist: float = Field(0.1, ge=0, le=1, description="Of UMAP: how near to each other images may lie.")

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope_sdk.errors import FieldViolation, InvalidParams, NotApplicable
-from convscope_techniques.embedding.tsne_libraries import open_problem, open_stages, scikit_divergence, scikit_problem
+from convscope_techniques.embedding.tsne_libraries import (
+    FEWEST,
+    grown,
+    open_problem,
+    open_stages,
+    scikit_divergence,
+    scikit_problem,
+)
 
 __all__ = ["SCIKIT_UP_TO", "Frame", "Tsne"]
 
@@ -50,11 +57,11 @@ class Tsne:
 
     Up to `SCIKIT_UP_TO` points the layout at the end is, number for number, that of one call with the same seed,
     `sklearn.manifold.TSNE(perplexity=…, max_iter=steps, random_state=seed)`. Beyond, it is that of openTSNE with
-    higher momentum, one call of `optimize` for each of `open_stages`.
+    more momentum and at a size of its own, one call of `optimize` for each of `open_stages`.
 
     Attributes:
         perplexity: The number of neighbours that count, roughly.
-        steps: Of gradient descent, the first with exaggerated affinities: 250 of scikit-learn's, 60 of openTSNE's.
+        steps: Of gradient descent, the first with exaggerated affinities: 250 of scikit-learn's, 50 of openTSNE's.
         every: A frame every so many steps.
         seed: Of what is random in the search for neighbours.
     """
@@ -67,7 +74,7 @@ class Tsne:
     @staticmethod
     def steps_for(count: int) -> int:
         """Steps that are enough for so many points."""
-        return 1000 if count <= SCIKIT_UP_TO else 270
+        return 1000 if count <= SCIKIT_UP_TO else FEWEST
 
     @staticmethod
     def perplexity_for(count: int, asked: float | None) -> float:
@@ -136,6 +143,8 @@ class Tsne:
         embedding = open_problem(features, perplexity=self.perplexity, seed=self.seed)
         affinities, done, kl = embedding.affinities, 0, math.nan
         for stage in open_stages(len(features), self.steps):
+            if stage.grows:
+                embedding[:] = grown(embedding)
             affinities.P *= stage.exaggeration  # once, as one call does: at every frame it would round differently
             end = done + stage.steps
             while done < end:
