@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 from convscope_sdk.errors import InvalidParams, NotApplicable, UnknownName
 from convscope_sdk.events import Image, Preview, Progress, Table
 from convscope_sdk.image_sets.catalog import ImageSets
+from convscope_sdk.image_sets.image_set import ImageSet
 from convscope_techniques.embedding.embedding import embedding
 from convscope_techniques.embedding.projection import umap_layout
 from support.collected import Collected
@@ -119,3 +120,13 @@ def test_umap_leaves_the_number_of_threads_as_it_was(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Threaded))
     umap_layout(np.zeros((6, 3)), neighbors=2, min_dist=0.1, seed=0)
     assert torch.get_num_threads() == before
+
+
+def test_another_look_at_the_same_set_opens_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = ImageSets({"mine": folder_of(tmp_path / "mine", 6)})
+    first = _embed(sets, method="pca")
+    monkeypatch.setattr(ImageSet, "picture", None)
+    monkeypatch.setattr(ImageSet, "checked_pixels", None)
+    second = _embed(sets, method="pca")
+    np.testing.assert_array_equal(second.one(Image, "scatter").image, first.one(Image, "scatter").image)
+    assert second.all(Progress)[-1].step == second.all(Progress)[-1].total

@@ -84,7 +84,7 @@ def embedding(run: Run[EmbeddingParams]) -> Iterator[Event]:
     view = _View.of(run, index, steps)
     total = len(image_set) + further
     edge = next((edge for most, edge in _EDGES if len(index) <= most), _SMALLEST_EDGE)
-    pictures = yield from thumbnails(index, edge, done=len(image_set), total=total)
+    pictures = yield from thumbnails(index, params.layer, edge, done=len(image_set), total=total)
     layout = yield from view.lay_out(pictures, done=total - steps, total=total)
     grid = yield from _placed(layout, pictures)
     yield Progress(total, total)

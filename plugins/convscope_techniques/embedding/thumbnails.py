@@ -24,21 +24,27 @@ _PAPER = 255
 Pictures = NDArray[np.uint8]
 
 
-def thumbnails(index: Index, edge: int, *, done: int, total: int) -> Generator[Event, None, Pictures]:
+def thumbnails(index: Index, layer: str, edge: int, *, done: int, total: int) -> Generator[Event, None, Pictures]:
     """(n, edge, edge, 3) the middle square of each picture of an index; yields Progress for every 16.
+
+    They are kept: the next time no picture is opened.
 
     Args:
         index: Of the set.
+        layer: A layer in it, with whose part they are kept.
         edge: In pixels.
         done: Steps of the run before.
         total: Steps of the run.
     """
+    kept, name = index.kept(layer), f"thumbnails-{edge}"
+    if (there := kept.find(name)) is not None:
+        return there["pictures"]
     found = np.empty((len(index), edge, edge, 3), np.uint8)
     for row in range(len(index)):
         found[row] = np.asarray(ImageOps.fit(index.picture(row), (edge, edge), Image.Resampling.BOX, 0))
         if row % BATCH == BATCH - 1 or row == len(index) - 1:
             yield Progress(done + row // BATCH + 1, total)
-    return found
+    return kept.keep(name, {"pictures": found})["pictures"]
 
 
 def scatter_of(layout: NDArray[Any], pictures: Pictures, size: int) -> Pictures:
