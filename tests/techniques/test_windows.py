@@ -40,6 +40,19 @@ def test_spread_is_the_mean_over_the_windows_seen_so_far(
     assert torch.allclose(windows.spread(values), expected.float(), atol=1e-6)
 
 
+@settings(deadline=None)
+@given(EDGE, EDGE, st.integers(1, 12))
+def test_boxes_are_where_the_masks_are(height: int, width: int, window: int) -> None:
+    windows = Windows.over(height, width, window, window)
+    for mask, ((top, bottom), (left, right)) in zip(
+        windows.masks(0, len(windows)), windows.boxes(0, len(windows)), strict=True
+    ):
+        expected = torch.zeros(height, width, dtype=torch.bool)
+        expected[top:bottom, left:right] = True
+        assert torch.equal(mask[0], expected)
+    assert windows.boxes(1, len(windows) + 3) == windows.boxes(0, len(windows))[1:]
+
+
 def test_a_batch_of_masks_is_a_slice_of_all() -> None:
     windows = Windows.over(20, 30, 8, 5)
     assert torch.equal(windows.masks(3, 9), windows.masks(0, len(windows))[3:9])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import torch
@@ -17,8 +18,10 @@ from convscope_techniques.attribution.attribution import Found, Reporting, attri
 from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
 from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
 from convscope_techniques.attribution.explained import Explained, explain
+from convscope_techniques.attribution.local_pass import LocalPass
 from convscope_techniques.attribution.params import AttributionParams
 from convscope_techniques.attribution.windows import Windows
+from convscope_techniques.layout import for_convolutions
 
 __all__ = ["OcclusionParams", "occlusion"]
 
@@ -61,12 +64,11 @@ def occlusion(run: Run[OcclusionParams]) -> Reporting:
         baseline = baseline_of(params.baseline, run.network, image)
     yield from explained.events(run.network)
     windows = Windows.over(height, width, params.window, params.stride, device=image.device)
-    batch = params.batch or batch_size(run.network, image, part=0.5)
+    occluded = _Occluded.of(run, windows, baseline, explained.target)
+    batch = params.batch or batch_size(run.network, image, part=0.5 if occluded.local is None else 1)
     measured = image.new_zeros((0, 2))
     for start in range(0, len(windows), batch):
-        masks = windows.masks(start, start + batch)
-        hidden = torch.where(masks, baseline, image)
-        measured = torch.cat([measured, _measure(run.network, hidden, explained.target)])
+        measured = torch.cat([measured, occluded.measured(start, start + batch)])
         yield Progress(len(measured), len(windows), {"lowest_score": float(measured[:, 0].min())})
         yield Preview(_map(params, windows, explained, measured), caption="so far", heatmap=True)
     yield from _results(params, windows, explained, measured)
@@ -87,14 +89,44 @@ def _check(params: OcclusionParams, height: int, width: int) -> None:
         raise InvalidParams(violation.description, violations=[violation])
 
 
-@torch.no_grad()
-def _measure(network: Network, pixels: torch.Tensor, target: Target) -> torch.Tensor:
-    """(B, 2) scores and probabilities; the probability of a unit inside the network is NaN."""
-    if not target.is_class:
-        score = network.score(pixels, target)
-        return torch.stack([score, torch.full_like(score, torch.nan)], 1)
-    logits = network.logits(pixels)
-    return torch.stack([network.target_value(target, logits=logits), logits.softmax(1)[:, target.index]], 1)
+@dataclass(frozen=True, slots=True)
+class _Occluded:
+    """The picture behind each of the windows, and what the network makes of it."""
+
+    network: Network
+    image: torch.Tensor
+    windows: Windows
+    baseline: torch.Tensor
+    target: Target
+    local: LocalPass | None = None
+
+    @classmethod
+    def of(cls, run: Run[OcclusionParams], windows: Windows, baseline: torch.Tensor, target: Target) -> _Occluded:
+        """With a local pass where the network has one, tried on the window in the middle and on the last."""
+        whole = cls(run.network, run.image, windows, baseline, target)
+        tried = (len(windows) // 2, len(windows) - 1)
+        if not target.is_class or len(windows) <= len(tried):
+            return whole
+        pixels = torch.cat([whole.pictures(n, n + 1) for n in tried])
+        boxes = [box for n in tried for box in windows.boxes(n, n + 1)]
+        return replace(whole, local=LocalPass.around(run.network, run.image, run.params.window, pixels, boxes))
+
+    def pictures(self, start: int, stop: int) -> torch.Tensor:
+        """(B, 3, H, W) behind the windows `start` to `stop`."""
+        return torch.where(self.windows.masks(start, stop), self.baseline, self.image)
+
+    @torch.no_grad()
+    def measured(self, start: int, stop: int) -> torch.Tensor:
+        """(B, 2) scores and probabilities; the probability of a unit inside the network is NaN."""
+        pixels = self.pictures(start, stop)
+        if not self.target.is_class:
+            score = self.network.score(for_convolutions(pixels), self.target)
+            return torch.stack([score, torch.full_like(score, torch.nan)], 1)
+        boxes = self.windows.boxes(start, stop)
+        local = self.local
+        logits = local.logits(pixels, boxes) if local else self.network.logits(for_convolutions(pixels))
+        score = self.network.target_value(self.target, logits=logits)
+        return torch.stack([score, logits.softmax(1)[:, self.target.index]], 1)
 
 
 def _map(params: OcclusionParams, windows: Windows, explained: Explained, measured: torch.Tensor) -> torch.Tensor:

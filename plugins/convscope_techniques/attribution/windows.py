@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-__all__ = ["Windows"]
+__all__ = ["Box", "Windows"]
+
+
+class Box(NamedTuple):
+    """The pixels that a window covers: the first of its rows and the first after them, and likewise its columns."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,11 @@ class Windows:
         rows, columns = self.rows[index // len(self.columns)], self.columns[index % len(self.columns)]
         return (rows[:, :, None] & columns[:, None, :])[:, None]
 
+    def boxes(self, start: int, stop: int) -> list[Box]:
+        """The pixels of the windows `start` to `stop`."""
+        rows, columns = _spans(self.rows), _spans(self.columns)
+        return [Box(rows[n // len(columns)], columns[n % len(columns)]) for n in range(start, min(stop, len(self)))]
+
     def spread(self, values: torch.Tensor) -> torch.Tensor:
         """(H, W) mean at each pixel of the values of the windows that cover it.
 
@@ -59,3 +72,8 @@ def _cover(edge: int, window: int, stride: int) -> torch.Tensor:
     starts = torch.arange(max(math.ceil((edge - window) / stride), 0) + 1)[:, None] * stride
     pixels = torch.arange(edge)
     return (pixels >= starts) & (pixels < starts + window)
+
+
+def _spans(cover: torch.Tensor) -> list[tuple[int, int]]:
+    starts = cover.int().argmax(1)
+    return list(zip(starts.tolist(), (starts + cover.sum(1)).tolist(), strict=True))
