@@ -68,7 +68,9 @@ def test_no_event_is_lost_doubled_or_out_of_order_however_often_its_stream_is_cu
     with convscope.connect(server.address) as straight, bad_network(server.address, fates(500, 30_000)) as network:
         while sum(network.cuts.values()) < cuts:
             # The watchers see its beginning live; those that are cut read on in its log.
-            run = straight.visualize("steady.reel", model="tiny", steps=300, pause=0.005, edge=24, detach=True)
+            run = straight.visualize(
+                "steady.reel", model="tiny", steps=300, pause=0.005, edge=24, detach=True, cache="bypass"
+            )
             logs = asyncio.run(all_logs(network.address, run.id))
             whole = list(straight.attach(run.id, every_preview=True))
             assert [event.sequence for event in whole] == list(range(1, len(whole) + 1))
@@ -78,7 +80,13 @@ def test_no_event_is_lost_doubled_or_out_of_order_however_often_its_stream_is_cu
 
 
 # Pictures and tensors of a megabyte or two: more than most connections live for.
-LARGE: dict[str, Any] = {"model": "tiny", "steps": 3, "edge": 400, "labels": {"through": "a bad network"}}
+LARGE: dict[str, Any] = {
+    "model": "tiny",
+    "steps": 3,
+    "edge": 400,
+    "cache": "bypass",
+    "labels": {"through": "a bad network"},
+}
 
 
 def ask(address: str, seed: int) -> tuple[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 from collections import Counter
@@ -20,6 +21,7 @@ from convscope.v1.visualization_service_pb2_grpc import VisualizationServiceStub
 from convscope_server.access.tokens import create_token
 from support.figures import tell
 from support.hostile_plugin import HOSTILE
+from support.pictures import encoded
 from support.steady_plugin import STEADY
 from support.wire_requests import Call, calls, garbage
 
@@ -99,8 +101,18 @@ def test_any_request_is_answered_by_what_it_asked_for_or_by_whose_fault_it_is(ho
         grown = [after.memory_info().rss - was for after, was in zip((front, worker), before, strict=True)]
         assert client.visualize("steady.reel", model="tiny").result().tensors
     assert "internal error" not in house.server.log
+    assert_tells_no_secret(house)
     assert grown[0] < GROWTH
     tell("fuzz", {**answers, "front end grew by MB": grown[0] / 2**20, "worker grew by MB": grown[1] / 2**20})
+
+
+def assert_tells_no_secret(house: House) -> None:
+    """After all that, its log has lines about who asked for what, and neither a token nor a byte of a picture."""
+    log = house.server.log
+    assert "allowed rpc=" in log
+    assert not any(token in log for token in house.tokens.values())
+    written = base64.b64encode(encoded())[:40].decode(), encoded()[:24].hex(), repr(encoded())[2:20], "IHDR", "JFIF"
+    assert not any(form in log for form in written)
 
 
 def answer_of_all(house: House, requests: int) -> None:

@@ -41,9 +41,9 @@ def test_a_server_whose_queue_is_full_all_along_grows_by_nothing(server: Soaked,
 
 def test_a_plugin_that_leaks_is_found_out_by_the_same_gate(server: Soaked) -> None:
     with convscope.connect(server.address) as client:
-        client.visualize("steady.leak", model="tiny").result()
+        client.visualize("steady.leak", model="tiny", cache="bypass").result()
         before = State.of(server, client)
         for _ in range(30):
-            client.visualize("steady.leak", model="tiny").result()
+            client.visualize("steady.leak", model="tiny", cache="bypass").result()
         found = leaks(before, State.of(server, client))
     assert [what.partition(":")[0] for what in found] == ["resident", "files"]

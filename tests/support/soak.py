@@ -63,7 +63,7 @@ class State:
             client.cancel(run.id)
         while any(device.runs for device in client.devices()):
             time.sleep(0.1)
-        hooks = client.visualize("steady.hooks", model="tiny").result().report.scores["hooks"]
+        hooks = client.visualize("steady.hooks", model="tiny", cache="bypass").result().report.scores["hooks"]
         time.sleep(1)  # connections and threads of what is over take a moment to go
         both = [psutil.Process(pid) for pid in (server.pid, client.devices()[0].pid)]
         resident = sum(process.memory_info().rss for process in both)
@@ -126,7 +126,7 @@ def _look(client: convscope.Client, dice: random.Random) -> None:
 
 
 def _watch_a_little(client: convscope.Client, dice: random.Random) -> None:
-    run = client.visualize("steady.reel", model="tiny", steps=200, pause=0.01)
+    run = client.visualize("steady.reel", model="tiny", steps=200, pause=0.01, cache="bypass")
     for _ in range(dice.randrange(1, 10)):
         next(run)
     run.close()
@@ -135,7 +135,9 @@ def _watch_a_little(client: convscope.Client, dice: random.Random) -> None:
 
 def _fill_the_queue(client: convscope.Client, dice: random.Random) -> None:
     for _ in range(10):
-        client.visualize("steady.reel", model="tiny", steps=10, pause=0.01, edge=dice.choice((8, 300)), detach=True)
+        client.visualize(
+            "steady.reel", model="tiny", steps=10, pause=0.01, edge=dice.choice((8, 300)), detach=True, cache="bypass"
+        )
 
 
 def _ask_for_nonsense(client: convscope.Client, dice: random.Random) -> None:

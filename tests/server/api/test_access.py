@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from convscope.v1 import (
     catalog_service_pb2,
@@ -44,7 +46,7 @@ PRINCIPALS = ("ada", "bob", "root")
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """A server with ada, bob and the admin root, and what ada has there."""
+    """A server with ada, bob and the admin root, and what its owner, ada unless told otherwise, has there."""
 
     port: Port
     tokens: dict[str, str]
@@ -57,18 +59,18 @@ class House:
 
 
 @asynccontextmanager
-async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
+async def house(folder: Path, *, owner: str = "ada", **settings: Any) -> AsyncIterator[House]:
     file = folder / "tokens.toml"
     tokens = {name: create_token(file, name, admin=name == "root")[0] for name in PRINCIPALS}
     async with serving(catalog_engine(), folder / "data", tokens_file=file, **settings) as port:
         made = House(port, tokens)
         request = visualization_service_pb2.SubmitRunRequest(request=visualize(request_id=_uuid(1)))
-        submitted = await port.visualization.SubmitRun(request, **made.says("ada"))
+        submitted = await port.visualization.SubmitRun(request, **made.says(owner))
         upload = content_service_pb2.UploadRequest(digest=DIGEST, chunk=CONTENT)
-        await port.content.Upload(iter([upload]), **made.says("ada"))
+        await port.content.Upload(iter([upload]), **made.says(owner))
         manifest = content_service_pb2.UploadRequest(digest=_digest(MANIFEST), chunk=MANIFEST)
-        await port.content.Upload(iter([manifest]), **made.says("ada"))
-        await port.image_sets.CreateImageSet(_requests("")["ImageSetService.CreateImageSet"], **made.says("ada"))
+        await port.content.Upload(iter([manifest]), **made.says(owner))
+        await port.image_sets.CreateImageSet(_requests("")["ImageSetService.CreateImageSet"], **made.says(owner))
         yield House(port, tokens, submitted.run.id)
 
 
@@ -77,7 +79,7 @@ def _uuid(number: int) -> str:
 
 
 def _requests(run: str) -> dict[str, Any]:
-    """A request about ada's things for every RPC."""
+    """A request about the owner's things for every RPC."""
     visual, catalog, content = visualization_service_pb2, catalog_service_pb2, content_service_pb2
     admin, sets, model = model_admin_service_pb2, image_set_service_pb2, "efficientnet_lite0"
     return {
@@ -106,8 +108,8 @@ def _requests(run: str) -> dict[str, Any]:
     }
 
 
-# What each RPC about ada's things answers to bob; whatever is not named here is allowed.
-TO_BOB = {
+# What each RPC about somebody's things answers to others; whatever is not named here is allowed.
+TO_OTHERS = {
     "VisualizationService.Visualize": "NOT_FOUND",
     "VisualizationService.WatchRun": "NOT_FOUND",
     "VisualizationService.GetRun": "NOT_FOUND",
@@ -121,13 +123,22 @@ TO_BOB = {
     "ModelAdminService.UnloadModel": "PERMISSION_DENIED",
     "ModelAdminService.ListDevices": "PERMISSION_DENIED",
 }
-TO_ADA = {name: code for name, code in TO_BOB.items() if code == "PERMISSION_DENIED"}
+TO_THE_OWNER = {name: code for name, code in TO_OTHERS.items() if code == "PERMISSION_DENIED"}
 # What is refused to whoever may: what was sent is no picture, and a live run uses the model.
 ALWAYS = {
     "VisualizationService.Visualize": "INVALID_ARGUMENT",
     "ModelAdminService.UnloadModel": "FAILED_PRECONDITION",
 }
-RULES = {"": "UNAUTHENTICATED", "cvs_wrong": "UNAUTHENTICATED", "ada": TO_ADA, "bob": TO_BOB, "root": {}}
+OWNERS = ("ada", "bob", "root")
+
+
+def _rules(principal: str, owner: str) -> dict[str, str]:
+    """What is refused to a principal, by RPC, where the things are the owner's."""
+    if principal not in PRINCIPALS:
+        return dict.fromkeys(_requests(""), "UNAUTHENTICATED")
+    if principal == "root":
+        return {}
+    return TO_THE_OWNER if principal == owner else TO_OTHERS
 
 
 async def _answer(made: House, principal: str, rpc: str) -> str:
@@ -156,17 +167,18 @@ async def _answer(made: House, principal: str, rpc: str) -> str:
 def test_the_table_has_every_rpc_and_the_rules_every_admin_service() -> None:
     every = {f"{name}.{method}" for name, service in SERVICES.items() for method in service.methods_by_name}
     assert every == set(_requests(""))
-    assert {rpc for rpc in every if rpc.partition(".")[0] in ADMIN_ONLY} == set(TO_ADA)
+    assert {rpc for rpc in every if rpc.partition(".")[0] in ADMIN_ONLY} == set(TO_THE_OWNER)
 
 
-@pytest.mark.parametrize("principal", RULES)
+@pytest.mark.parametrize("owner", OWNERS)
+@pytest.mark.parametrize("principal", [*PRINCIPALS, "", "cvs_wrong"])
 @in_loop
-async def test_every_rpc_answers_each_principal_as_the_table_says(principal: str, tmp_path: Path) -> None:
-    rules = RULES[principal]
-    async with house(tmp_path) as made:
+async def test_every_rpc_answers_each_principal_as_the_table_says(principal: str, owner: str, tmp_path: Path) -> None:
+    rules = _rules(principal, owner)
+    async with house(tmp_path, owner=owner) as made:
         for rpc in sorted(_requests(""), key=lambda rpc: ("Delete" in rpc, rpc)):
-            refused = rules if isinstance(rules, str) else rules.get(rpc)
-            assert (rpc, await _answer(made, principal, rpc)) == (rpc, refused or ALWAYS.get(rpc, "OK"))
+            expected = rules.get(rpc) or ALWAYS.get(rpc, "OK")
+            assert (rpc, await _answer(made, principal, rpc)) == (rpc, expected)
 
 
 @in_loop
@@ -268,12 +280,24 @@ async def test_a_principal_is_an_admin_by_setting_too(tmp_path: Path) -> None:
 
 @in_loop
 async def test_health_and_reflection_ask_nobody(tmp_path: Path) -> None:
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
     async with house(tmp_path) as made:
         stub = health_pb2_grpc.HealthStub(made.port.channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest())
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+        reflect = reflection_pb2_grpc.ServerReflectionStub(made.port.channel)
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        (listed,) = [answer async for answer in reflect.ServerReflectionInfo(asked)]
+        ours = {service.full_name for service in SERVICES.values()}
+        theirs = {service.name for service in listed.list_services_response.service} - ours
+        # Whatever else is served has to be looked at here: only services of ours ask who is there.
+        assert theirs == {
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        }
 
 
 def test_every_decision_is_a_line_and_no_line_holds_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
