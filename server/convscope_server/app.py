@@ -24,6 +24,7 @@ from convscope_server.engine.local import LocalEngine
 from convscope_server.errors import RequestError
 from convscope_server.logs import configure_logging
 from convscope_server.runs.lock import DataDirectoryLockedError, lock_data_dir
+from convscope_server.runs.postgres import StoreUnreachableError
 from convscope_server.runs.schema import StoreVersionError
 from convscope_server.signals import StopSignals
 from convscope_server.stack import Stack, worker_options
@@ -52,7 +53,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings)
     try:
         asyncio.run(run_server(settings, ready=_announce))
-    except (StartError, DataDirectoryLockedError, StoreVersionError) as error:
+    except (StartError, DataDirectoryLockedError, StoreUnreachableError, StoreVersionError) as error:
         sys.stderr.write(f"convscope: {error}\n")
         return 2
     except RequestError as error:
@@ -80,6 +81,7 @@ async def run_server(
         StartError: the port cannot be had.
         DataDirectoryLockedError: another server uses the data directory.
         StoreVersionError: the data directory is that of another version.
+        StoreUnreachableError: its database cannot be used.
         RequestError: no worker could be started.
     """
     with lock_data_dir(settings.data_dir) as data:

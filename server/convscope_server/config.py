@@ -165,6 +165,12 @@ class Settings(BaseModel):
     max_upload_bytes: ByteSize = Field(
         default=ByteSize(256 * 2**20), ge=1, description="Bytes that one upload may have."
     )
+    database: str = Field(
+        default="",
+        repr=False,  # it may hold a password
+        description="PostgreSQL database of runs and image sets, postgresql://USER@HOST/NAME; SQLite in data_dir where "
+        "absent.",
+    )
     min_free_bytes: ByteSize = Field(
         default=ByteSize(64 * 2**20),
         ge=0,
@@ -226,6 +232,13 @@ class Settings(BaseModel):
             "127.0.0.1 and come in through `ssh -L 8470:localhost:8470 THIS_MACHINE`; or, on a network where everyone "
             "may run anything, say --insecure --insecure"
         )
+
+    @field_validator("database")
+    @classmethod
+    def _postgresql(cls, url: str) -> str:
+        if url and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("is no URL postgresql://USER@HOST/NAME; leave it out for SQLite in data_dir")
+        return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
 
     @model_validator(mode="after")
     def _whole_tls(self) -> Self:

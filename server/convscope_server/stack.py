@@ -58,7 +58,7 @@ class Stack:
         servicers = Servicers.of(runs, store, image_sets, content, engine=engine, settings=settings)
         observers = Observers(settings.plugin_files)
         runs.observe = observers.tell
-        tidying = Tidying(archive.retention, settings.tidy_seconds)
+        tidying = Tidying(archive.retention(runs.parting), settings.tidy_seconds)
         return cls(engine, runs, image_sets, observers, tidying, servicers, Admission(Gate(), door or Door()))
 
     async def start(self) -> None:

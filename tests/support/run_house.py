@@ -13,6 +13,7 @@ from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.run import Gap, LoggedEvent, RunRequest
 from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
+from support import databases
 from support.fake_engine import FakeEngine
 
 __all__ = ["assert_whole_log", "kinds", "request", "run_service", "watched"]
@@ -22,14 +23,14 @@ __all__ = ["assert_whole_log", "kinds", "request", "run_service", "watched"]
 async def run_service(
     engine: FakeEngine,
     *,
-    url: str = "sqlite://",
+    url: str = "",
     store: RunStore | None = None,
     content: ContentStore | None = None,
     limits: RunLimits | None = None,
 ) -> AsyncIterator[RunService]:
     """A started service, closed at the end."""
     content = content or ContentStore(f"memory://{uuid4().hex}")
-    service = RunService(store or RunStore(url), content, engine, limits)
+    service = RunService(store or RunStore(url or databases.fresh()), content, engine, limits)
     await service.start()
     try:
         yield service

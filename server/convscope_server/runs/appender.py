@@ -23,6 +23,7 @@ from convscope_server.runs.events import (
     is_terminal,
 )
 from convscope_server.runs.log import RunLog
+from convscope_server.runs.postgres import StoreAwayError
 from convscope_server.runs.run import LoggedEvent
 from convscope_server.runs.store import RunStore
 
@@ -112,25 +113,30 @@ class Appender:
             self._task = None
 
     async def _append_for_sure(self, batch: list[Event]) -> None:
-        pause = 0.1
+        pause, entries = 0.1, None
         while True:
             try:
-                return await self._append(batch)
+                # Made once: a commit whose answer was lost is known again by just these.
+                entries = entries or await self._entries(batch)
+                return await self._append(entries)
             except StorageFullError as full:
                 _log.error("run %s: there is no room for its events, trying again in %.1f s", self._log.run, pause)
                 self._content.room.found_none()
-                batch = self._failed_by(full, batch)
-            except (SQLAlchemyError, OSError):  # the database's or the disk's, which may recover
+                batch, entries = self._failed_by(full, batch), None
+            except (SQLAlchemyError, OSError, StoreAwayError):  # the database's or the disk's, which may recover
                 _log.exception("run %s: cannot store its events, trying again in %.1f s", self._log.run, pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _append(self, batch: list[Event]) -> None:
+    async def _entries(self, batch: list[Event]) -> list[LoggedEvent]:
         kept = await self._with_content_kept(batch)
         now, first = time.time(), self._log.last + 1
-        entries = [LoggedEvent(self._log.run, first + i, now, event) for i, event in enumerate(kept)]
+        return [LoggedEvent(self._log.run, first + i, now, event) for i, event in enumerate(kept)]
+
+    async def _append(self, entries: list[LoggedEvent]) -> None:
         if await self._store.append(self._log.run, entries, device_seconds=self._cost()):
-            self._content.used([event.artifact.digest for event in kept if isinstance(event, Preview | Result)])
+            made = [entry.event.artifact for entry in entries if isinstance(entry.event, Preview | Result)]
+            self._content.used([artifact.digest for artifact in made])
             self._log.publish(entries)
             self._on_stored(entries)
         else:

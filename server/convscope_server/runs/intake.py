@@ -36,7 +36,8 @@ class Intake:
         positions: Says how long a new run will wait.
         limits: Bounds.
         twins: Finds what is made already.
-        begin: Called with each new run's record, first entries, and twin, once they are stored.
+        begin: Called with each new run's record, first entries, and twin, once they are stored. Also called,
+            without entries, with one that was asked for again and may not be under way.
     """
 
     store: RunStore
@@ -99,7 +100,8 @@ class Intake:
         self.content.used([*request.inputs.values(), *request.image_sets.values()])
         if created:
             self.positions.told(run, place)
-            self.begin(record, entries, twin)
+        if created or record.state == "queued":  # an earlier try may have been stored, and its answer lost
+            self.begin(record, entries if created else [], twin if created else None)
         return record
 
     async def _refusal(self, request: RunRequest, stored_bytes: int, *, made: bool) -> RequestError | None:

@@ -27,6 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.pool import StaticPool
 
+from convscope_server.runs.postgres import open_postgres
+
 __all__ = [
     "METADATA",
     "SCHEMA_VERSION",
@@ -140,9 +142,13 @@ def is_in_memory(url: str) -> bool:
 
 
 def open_database(url: str) -> Engine:
-    """A pool of connections to the database at a SQLAlchemy URL; SQLite is set up for one writer, many readers."""
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+    """A pool of connections to the database at a SQLAlchemy URL; SQLite is set up for one writer, many readers.
+
+    Raises:
+        StoreUnreachableError: PostgreSQL's driver is not installed.
+    """
+    if make_url(url).get_backend_name() == "postgresql":
+        return open_postgres(url)
     options: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
     if is_in_memory(url):
         options["poolclass"] = StaticPool

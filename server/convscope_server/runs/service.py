@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
 
 from convscope_server.engine.engine import Blame, Engine
@@ -66,8 +66,8 @@ class RunService:
         self._dispatcher = Dispatcher(engine, content, queue, self._fail)
         self._positions = Positions(queue, self._dispatcher.pace)
         self._sharing = Sharing(store, self._take_over)
-        twins = Twins(engine, store, self._sharing, enabled=self._limits.cache)
-        self._intake = Intake(store, content, self._ledger, self._positions, self._limits, twins, self._begin)
+        self._twins = Twins(engine, store, self._sharing, enabled=self._limits.cache)
+        self._intake = Intake(store, content, self._ledger, self._positions, self._limits, self._twins, self._begin)
         self._serving: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -191,8 +191,12 @@ class RunService:
                 metadata={"run": run},
             )
         await self._store.get(run, owner=owner)
-        await self._sharing.copied(run)
-        await self._content.drop(await self._store.delete(run))
+        async with self.parting(run):
+            await self._content.drop(await self._store.delete(run))
+
+    def parting(self, run: str) -> AbstractAsyncContextManager[None]:
+        """Within it an ended run may go: no other one gets its events from it."""
+        return self._twins.parting(run, self._intake.settled)
 
     async def drain(self, grace: float | None = None) -> None:
         """Refuse new runs, let live ones end for `grace` seconds (default: the limit's), then cancel the rest.
@@ -251,7 +255,9 @@ class RunService:
 
     def _begin(self, record: RunRecord, entries: Sequence[LoggedEvent], twin: Twin | None) -> None:
         """Let a run that has been stored get what its twin makes or has made, or wait for its turn."""
-        log = RunLog(record.id)
+        if record.id in self._live:
+            return
+        log = RunLog(record.id, last=0 if entries else record.last_sequence)
         log.publish(entries)
         live = self._come_alive(record, log)
         self.observe(record, entries)

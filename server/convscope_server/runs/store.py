@@ -10,15 +10,16 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
 from sqlalchemy import Connection, Row, Select, delete, func, insert, not_, or_, select, update
 
 from convscope_server.errors import RequestError
 from convscope_server.room import needs_room
 from convscope_server.runs import schema
-from convscope_server.runs.events import Error, Event, Failed, Preview, Result, Started, is_terminal
+from convscope_server.runs.events import Preview, Result
 from convscope_server.runs.pages import matching, number_of, token_of
-from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint, state_after
+from convscope_server.runs.postgres import hold, reached, used
+from convscope_server.runs.rows import changes, encode, entry_of, record_of, row_of
+from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint
 from convscope_server.runs.schema import contents, events, holdings, labels, runs
 from convscope_server.runs.skips import Skips
 from convscope_server.runs.writer import Writer
@@ -31,14 +32,10 @@ RunPage = tuple[list[RunRecord], str]
 
 _SKIPPABLE = ("preview", "progress")
 _AT_ONCE = 500  # digests in one statement
-_encode = msgspec.msgpack.Encoder().encode
-_decode_event = msgspec.msgpack.Decoder(Event).decode
-_decode_request = msgspec.msgpack.Decoder(RunRequest).decode
-_decode_error = msgspec.msgpack.Decoder(Error).decode
 
 
 class RunStore:
-    """Runs and events, in SQLite ("sqlite:///runs.db", "sqlite://" in memory) or another database by SQLAlchemy URL.
+    """Runs and events, in SQLite ("sqlite:///runs.db", "sqlite://" in memory) or PostgreSQL ("postgresql://…").
 
     Whatever was awaited is committed. Writes go through one thread, which commits those that wait together.
     """
@@ -50,14 +47,18 @@ class RunStore:
         self._guard: AbstractContextManager[Any] = threading.Lock() if self._in_memory else nullcontext()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="run-store-reader")
         self._writer: Writer | None = None
+        self._alone: Connection | None = None
 
     def open(self) -> None:
         """Connect, and make the tables that are missing. Blocks.
 
         Raises:
             StoreVersionError: the tables are another version's.
+            DatabaseLockedError, StoreUnreachableError: a database by URL is another server's, or does not answer.
         """
-        schema.make_tables(self._database)
+        with reached(self._database):
+            self._alone = hold(self._database)
+            schema.make_tables(self._database)
         self._writer = Writer(self._database, self._guard)
 
     def close(self) -> None:
@@ -66,6 +67,9 @@ class RunStore:
             self._writer.close()
             self._writer = None
         self._readers.shutdown()
+        if self._alone is not None:
+            self._alone.invalidate()  # ends the session and its lock; pooled, it would keep them
+            self._alone.close()
         self._database.dispose()
 
     async def insert(self, record: RunRecord, entries: Sequence[LoggedEvent]) -> tuple[RunRecord, bool]:
@@ -92,6 +96,7 @@ class RunStore:
         """Put entries behind a run's log, and bring its state and its cost along, in one transaction.
 
         False, and nothing is kept, where the run has ended, is gone, or its log does not reach to the first entry.
+        The same entries again change nothing.
         """
         return await self.write(lambda connection: _append(connection, run, entries, device_seconds))
 
@@ -104,12 +109,7 @@ class RunStore:
             .order_by(events.c.sequence)
             .limit(limit)
         )
-        return await self.read(
-            lambda connection: [
-                LoggedEvent(run, row.sequence, row.time, _decode_event(row.payload))
-                for row in connection.execute(query)
-            ]
-        )
+        return await self.read(lambda connection: [entry_of(run, row) for row in connection.execute(query)])
 
     async def newest(self, run: str) -> tuple[int, int]:
         """Sequences of the newest preview and the newest progress, 0 where there is none."""
@@ -131,7 +131,7 @@ class RunStore:
         found = await self.read(lambda connection: connection.execute(query).first())
         if found is None or owner not in {None, found.owner}:
             raise no_run(run)
-        return _record(found)
+        return record_of(found)
 
     async def page(self, where: RunFilter, *, page_size: int, page_token: str = "") -> RunPage:
         """A page of runs, newest first, and the token of the next page, "" on the last.
@@ -144,13 +144,13 @@ class RunStore:
             query = query.where(runs.c.number < number_of(page_token))
         rows = await self.read(lambda connection: list(connection.execute(query)))
         token = token_of(rows[page_size - 1].number) if len(rows) > page_size else ""
-        return [_record(row) for row in rows[:page_size]], token
+        return [record_of(row) for row in rows[:page_size]], token
 
     async def alive(self) -> list[tuple[RunRecord, int]]:
         """The runs that have not ended, first come first, each with the number of its attempts so far."""
         query = select(runs).where(runs.c.end_time.is_(None)).order_by(runs.c.number)
         rows = await self.read(lambda connection: list(connection.execute(query)))
-        return [(_record(row), row.attempts) for row in rows]
+        return [(record_of(row), row.attempts) for row in rows]
 
     async def referred(self, digests: Iterable[str]) -> set[str]:
         """Those of some blobs that a run refers to."""
@@ -178,7 +178,7 @@ class RunStore:
         query = select(runs).where(runs.c.identity == identity, runs.c.state == "succeeded")
         newest = query.order_by(runs.c.number.desc()).limit(1)
         found = await self.read(lambda connection: connection.execute(newest).first())
-        return None if found is None else _record(found)
+        return None if found is None else record_of(found)
 
     async def hold(self, owner: str, digest: str, size_bytes: int) -> None:
         """Remember that a blob is (also) this owner's."""
@@ -218,15 +218,20 @@ class RunStore:
         """What `work` returns, once it is committed. `work` may be called twice and changes nothing in memory.
 
         Raises:
-            RequestError: RESOURCE_EXHAUSTED, STORAGE_FULL.
+            RequestError: RESOURCE_EXHAUSTED, STORAGE_FULL; UNAVAILABLE, STORE_AWAY.
         """
         assert self._writer is not None, "the store is open"
-        with needs_room():
+        with needs_room(), used(self._database):
             return await self._writer.run(work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` finds."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
+        """What `work` finds.
+
+        Raises:
+            RequestError: UNAVAILABLE, STORE_AWAY.
+        """
+        with used(self._database):
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
 
     def _read_now(self, work: Callable[[Connection], T]) -> T:
         with self._guard, self._database.connect() as connection:
@@ -247,12 +252,12 @@ def _insert(connection: Connection, record: RunRecord, mark: str, entries: Seque
         "request_id": request.request_id,
         "fingerprint": mark,
         "identity": record.identity or None,
-        "request": _encode(request),
+        "request": encode(request),
         "create_time": record.create_time,
         "last_sequence": len(entries),
     }
     connection.execute(insert(runs), row)
-    connection.execute(insert(events), [_row(entry) for entry in entries])
+    connection.execute(insert(events), [row_of(entry) for entry in entries])
     if request.labels:
         connection.execute(
             insert(labels), [{"run": record.id, "key": k, "value": v} for k, v in request.labels.items()]
@@ -274,32 +279,24 @@ def _append(connection: Connection, run: str, entries: Sequence[LoggedEvent], de
     )
     made = [entry.event.artifact for entry in entries if isinstance(entry.event, Preview | Result)]
     apart = [artifact for artifact in made if artifact.content is None]
-    rows = [_row(entry) for entry in entries]
+    rows = [row_of(entry) for entry in entries]
     size = sum(len(row["payload"]) for row in rows) + sum(artifact.size_bytes for artifact in apart)
     cost = {"stored_bytes": runs.c.stored_bytes + size, "device_seconds": device_seconds}
-    if connection.execute(update(runs).where(*open_here).values(_changes(entries) | cost)).rowcount != 1:
-        return False
+    if connection.execute(update(runs).where(*open_here).values(changes(entries) | cost)).rowcount != 1:
+        return _are_there(connection, rows)
     connection.execute(insert(events), rows)
     _refer(connection, run, [artifact.digest for artifact in apart], made=True)
     return True
 
 
-def _changes(entries: Sequence[LoggedEvent]) -> dict[str, Any]:
-    """What entries change about their run."""
-    changes: dict[str, Any] = {"last_sequence": entries[-1].sequence}
-    for logged in entries:
-        state = state_after(logged.event)
-        if state is None:
-            continue
-        changes["state"] = state
-        if isinstance(logged.event, Started):
-            changes["attempts"] = logged.event.attempt
-            changes["start_time"] = func.coalesce(runs.c.start_time, logged.time)
-        else:
-            changes["end_time"] = logged.time
-        if isinstance(logged.event, Failed):
-            changes["error"] = _encode(logged.event.error)
-    return changes
+def _are_there(connection: Connection, rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether just these entries end the log: a commit whose answer was lost, and which is tried again."""
+    first = rows[0]
+    query = select(events.c.sequence, events.c.time, events.c.payload).where(
+        events.c.run == first["run"], events.c.sequence >= first["sequence"]
+    )
+    found = [tuple(row) for row in connection.execute(query.order_by(events.c.sequence))]
+    return found == [(row["sequence"], row["time"], row["payload"]) for row in rows]
 
 
 def _refer(connection: Connection, run: str, digests: Iterable[str], *, made: bool) -> None:
@@ -329,32 +326,6 @@ def _delete(connection: Connection, run: str) -> list[str] | None:
     return sorted(digests - set(connection.execute(still.union(sent)).scalars()))
 
 
-def _row(logged: LoggedEvent) -> dict[str, Any]:
-    return {
-        "run": logged.run,
-        "sequence": logged.sequence,
-        "time": logged.time,
-        "kind": type(logged.event).__struct_config__.tag,
-        "terminal": is_terminal(logged.event),
-        "payload": _encode(logged.event),
-    }
-
-
-def _record(row: Row[Any]) -> RunRecord:
-    return RunRecord(
-        row.id,
-        row.state,
-        _decode_request(row.request),
-        row.create_time,
-        row.start_time,
-        row.end_time,
-        row.last_sequence,
-        None if row.error is None else _decode_error(row.error),
-        row.device_seconds,
-        row.identity or "",
-    )
-
-
 def _sent(skips: Skips) -> list[Any]:
     """`not skips.leave_out(…)` in SQL."""
     conditions: list[Any] = []
@@ -375,7 +346,7 @@ def _same(row: Row[Any], mark: str) -> RunRecord:
             "choose a new id for a new request",
             metadata={"run": row.id},
         )
-    return _record(row)
+    return record_of(row)
 
 
 def no_run(run: str) -> RequestError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
 from convscope_server.engine.engine import Engine
 from convscope_server.errors import RequestError
 from convscope_server.runs.identity import identity
@@ -33,6 +36,7 @@ class Twins:
         self._store = store
         self._sharing = sharing
         self._enabled = enabled
+        self._parting: set[str] = set()
 
     async def identity(self, request: RunRequest) -> str:
         """What the request has in common with its twins; empty where it can have none."""
@@ -48,7 +52,26 @@ class Twins:
         if not identity or request.cache == "bypass":
             return None
         head = self._sharing.head_of(identity) if request.deadline_seconds is None else None
-        return head or await self._store.succeeded(identity)
+        if head is not None:
+            return head
+        ended = await self._store.succeeded(identity)
+        return None if ended is None or ended.id in self._parting else ended
+
+    @asynccontextmanager
+    async def parting(self, run: str, submitted: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Within it an ended run is nobody's twin, and may go.
+
+        Args:
+            run: Its id.
+            submitted: Returns when runs that may have found it have begun.
+        """
+        self._parting.add(run)
+        try:
+            await submitted()
+            await self._sharing.copied(run)
+            yield
+        finally:
+            self._parting.discard(run)
 
 
 def not_cached(identity: str) -> RequestError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +15,7 @@ from convscope_server.runs.store import RunStore
 from convscope_server.storage import records
 from convscope_server.storage.limits import KeepLimits
 from convscope_server.storage.live_sets import LiveSets
-from convscope_server.storage.retention import Retention
+from convscope_server.storage.retention import Parting, Retention
 
 __all__ = ["Archive"]
 
@@ -50,10 +51,10 @@ class Archive:
         content.forgetters.append(found._let_go)
         return found
 
-    @property
-    def retention(self) -> Retention:
-        """Keeps it within its limits."""
-        return Retention(self.runs, self.content, self.image_sets.referred, self.limits, self.clock)
+    def retention(self, parting: Parting = nullcontext) -> Retention:
+        """Keeps it within its limits; `parting` makes sure of a run that it may go."""
+        in_sets = self.image_sets.referred
+        return Retention(self.runs, self.content, in_sets, self.limits, parting=parting, clock=self.clock)
 
     async def _let_go(self, digests: Collection[str]) -> None:
         await self.runs.write(partial(records.let_go, digests=sorted(digests)))

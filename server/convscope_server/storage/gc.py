@@ -33,7 +33,7 @@ def collect(place: Place, limits: KeepLimits) -> Tidied:
         NoStoreError, StoreVersionError: as of `Place.alone`.
     """
     with place.alone(limits) as archive:
-        tidied = asyncio.run(archive.retention.tidy())
+        tidied = asyncio.run(archive.retention().tidy())
     _shrink(place)
     return tidied
 

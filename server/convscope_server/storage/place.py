@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from convscope_server.config import Settings
 from convscope_server.images.blobs import Blobs
 from convscope_server.runs import schema
 from convscope_server.runs.lock import lock_data_dir
+from convscope_server.runs.postgres import reached
 from convscope_server.storage.archive import Archive
 from convscope_server.storage.limits import KeepLimits
 
@@ -43,7 +44,7 @@ class Place:
     def of(cls, settings: Settings) -> Place:
         """Where a server with these settings keeps its store."""
         data = settings.data_dir
-        return cls(data, f"sqlite:///{data / 'runs.db'}", str(data / "content"))
+        return cls(data, settings.database or f"sqlite:///{data / 'runs.db'}", str(data / "content"))
 
     @property
     def blobs(self) -> Blobs:
@@ -57,18 +58,17 @@ class Place:
         Raises:
             DataDirectoryLockedError: a server uses it.
             NoStoreError: there is none.
+            StoreUnreachableError: its database does not answer.
             StoreVersionError: it is another version's.
         """
         self.check()
-        with lock_data_dir(self.data):
+        with lock_data_dir(self.data), ExitStack() as open_ones:
             archive = Archive.at(self.database, self.content, limits)
+            open_ones.callback(archive.runs.close)
             archive.runs.open()
+            open_ones.callback(archive.image_sets.close)
             archive.image_sets.open()
-            try:
-                yield archive
-            finally:
-                archive.runs.close()
-                archive.image_sets.close()
+            yield archive
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -76,10 +76,11 @@ class Place:
 
         Raises:
             NoStoreError: there is none.
+            StoreUnreachableError: its database does not answer.
             StoreVersionError: it is another version's.
         """
         self.check()
-        with self.connected() as database:
+        with self.connected() as database, reached(database):
             schema.require_this_version(database)
             if not inspect(database).has_table("image_sets"):
                 raise NoStoreError(f"the store in {self.data} has never been opened by a whole server")

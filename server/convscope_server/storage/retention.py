@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -14,13 +15,14 @@ from convscope_server.images.content import ContentStore
 from convscope_server.storage import records
 from convscope_server.storage.limits import KeepLimits
 
-__all__ = ["Database", "Retention", "Tidied"]
+__all__ = ["Database", "Parting", "Retention", "Tidied"]
 
 T = TypeVar("T")
 
 _AT_ONCE = 20  # runs that are looked up together; each is removed for itself
 _IN_ONE = 500  # digests in one statement
 
+Parting = Callable[[str], AbstractAsyncContextManager[object]]
 InSets = Callable[[Collection[str]], Awaitable[set[str]]]
 
 
@@ -65,6 +67,7 @@ class Retention:
         content: Where blobs are; its holders know what is needed.
         in_sets: Gives those of some blobs that image sets are made of.
         limits: Bounds.
+        parting: Within it a run may go.
         clock: Unix seconds.
     """
 
@@ -74,12 +77,15 @@ class Retention:
         content: ContentStore,
         in_sets: InSets,
         limits: KeepLimits,
+        *,
+        parting: Parting = nullcontext,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._content = content
         self._in_sets = in_sets
         self._limits = limits
+        self._parting = parting
         self._clock = clock
 
     async def tidy(self) -> Tidied:
@@ -112,7 +118,8 @@ class Retention:
 
     async def _remove(self, run: str, tidied: Tidied) -> tuple[Tidied, int]:
         """Also gives the bytes that runs take less."""
-        gone = await self._database.write(partial(records.forget, run=run))
+        async with self._parting(run):
+            gone = await self._database.write(partial(records.forget, run=run))
         if gone is None:  # deleted meanwhile
             return tidied, 0
         alone = set(gone.digests)

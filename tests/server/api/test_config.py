@@ -141,3 +141,13 @@ def test_a_plugins_own_python_has_to_be_a_program(tmp_path: Path) -> None:
     assert (str(found.python), found.device) == (sys.executable, "cuda:1")
     with pytest.raises(SettingsError, match="is no program"):
         load(tmp_path, '[plugins.acme]\npython = "/nowhere/bin/python"\n')
+
+
+def test_a_database_is_a_postgresql_url_whose_password_no_message_shows(tmp_path: Path) -> None:
+    url = "postgresql://ada:secret@db/convscope"
+    settings = load(tmp_path, env={"CONVSCOPE_DATABASE": url.replace("postgresql", "postgres")})
+    assert settings.database == url
+    assert "secret" not in repr(settings)
+    with pytest.raises(SettingsError, match=r"CONVSCOPE_DATABASE: is no URL postgresql://USER@HOST/NAME") as refusal:
+        load(tmp_path, env={"CONVSCOPE_DATABASE": "mysql://ada:secret@db/x"})
+    assert "secret" not in str(refusal.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import MetaData, create_engine, inspect, select, text
 
 from convscope_server.runs import schema
 from convscope_server.runs.events import Accepted, Report, Succeeded
@@ -18,6 +18,7 @@ from convscope_server.runs.run import RunFilter
 from convscope_server.runs.schema import SCHEMA_VERSION, StoreVersionError
 from convscope_server.runs.skips import Skips
 from convscope_server.runs.store import RunStore
+from support import databases
 from support.run_house import request
 
 STORES = Path(__file__).parent / "stores"
@@ -25,7 +26,7 @@ RUN = f"{1:032x}"
 
 
 def store_of(version: int, folder: Path) -> str:
-    """The URL of a store as an earlier convscope wrote it."""
+    """The URL of a store as an earlier convscope wrote it, in SQLite."""
     path = folder / "runs.db"
     database = sqlite3.connect(path)
     database.executescript((STORES / f"version-{version}.sql").read_text())
@@ -33,13 +34,35 @@ def store_of(version: int, folder: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def any_store_of(version: int, folder: Path) -> str:
+    """Likewise in the kind of database that the test runs on: other kinds get the rows that SQLite has."""
+    url, source = databases.fresh(), store_of(version, folder)
+    if url == "sqlite://":
+        return source
+    written, copy = schema.open_database(source), schema.open_database(url)
+    upgrade(copy, 0, version)
+    tables = MetaData()
+    tables.reflect(written)
+    with written.connect() as rows, copy.begin() as connection:
+        connection.execute(text("DROP TABLE alembic_version"))
+        connection.execute(text("DELETE FROM meta"))
+        for table in tables.sorted_tables:
+            found = [dict(row._mapping) for row in rows.execute(table.select())]
+            if found:
+                connection.execute(table.insert(), found)
+    written.dispose()
+    copy.dispose()
+    return url
+
+
 def test_there_is_a_store_of_every_earlier_version_to_try() -> None:
     assert {path.name for path in STORES.iterdir()} == {f"version-{n}.sql" for n in range(1, SCHEMA_VERSION)}
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+@pytest.mark.usefixtures("each_database")
 async def test_runs_of_an_earlier_version_are_all_there_and_nobodys(version: int, tmp_path: Path) -> None:
-    store = RunStore(store_of(version, tmp_path))
+    store = RunStore(any_store_of(version, tmp_path))
     await asyncio.to_thread(store.open)
     try:
         found, _ = await store.page(RunFilter(owner=""), page_size=10)
@@ -63,8 +86,9 @@ async def test_runs_of_an_earlier_version_are_all_there_and_nobodys(version: int
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+@pytest.mark.usefixtures("each_database")
 def test_an_upgraded_store_has_the_tables_of_a_new_one(version: int, tmp_path: Path) -> None:
-    database = schema.open_database(store_of(version, tmp_path))
+    database = schema.open_database(any_store_of(version, tmp_path))
     schema.make_tables(database)
     with database.connect() as connection:
         context = MigrationContext.configure(connection)

@@ -23,10 +23,13 @@ from convscope_server.runs.events import (
 from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.run import LoggedEvent, RunFilter
 from convscope_server.runs.service import RunService
+from support import databases
 from support.aio import eventually, in_loop
 from support.fake_engine import FakeEngine, artifact, steps
 from support.keeping import absent
 from support.run_house import assert_whole_log, kinds, request, run_service, watched
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 DONE = Succeeded(Report())
 
@@ -331,7 +334,7 @@ async def test_a_live_run_is_not_deleted() -> None:
 
 @in_loop
 async def test_everything_is_still_there_after_a_restart(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    url = databases.durable(tmp_path)
     async with run_service(FakeEngine(script=steps(3)), url=url) as service:
         record = await service.submit(request(labels={"a": "b"}, params={"x": [1, None, "s"]}))
         before = await watched(service, record.id)

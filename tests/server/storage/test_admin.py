@@ -17,17 +17,19 @@ from convscope.cli import exits
 from convscope.cli.app import build
 from convscope_server.images.content import digest_of
 from convscope_server.runs.lock import lock_data_dir
+from convscope_server.runs.store import RunStore
 from convscope_server.storage.limits import KeepLimits
 from support.aio import in_loop
 from support.keeping import KeptStore
+from support.postgres import PostgresServer
 
 INPUT, RESULT, BIG = b"\x89PNG an input", b"a result", b"b" * 3_000_000
 
 
 @in_loop
-async def kept(folder: Path) -> None:
+async def kept(folder: Path, database: str = "") -> None:
     """Three ended runs and a live one, a set, a forgotten upload and a broken-off one, all of long ago."""
-    async with KeptStore.opened(folder, KeepLimits()) as store:
+    async with KeptStore.opened(folder, KeepLimits(), database) as store:
         first, second, third = [await store.submit([INPUT]) for _ in range(3)]
         await store.result(first, RESULT)
         await store.result(second, BIG)
@@ -156,6 +158,35 @@ def test_export_of_a_run_whose_file_is_lost_says_which_and_writes_the_rest(data:
     blob(data, RESULT).unlink()
     assert digest_of(RESULT) in admin("export", ids(data)[0], "out", code=exits.FAILED).stderr
     assert '"file":null' in Path("out/events.jsonl").read_text()
+
+
+def test_a_store_in_postgresql_is_tidied_exported_and_verified_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer
+) -> None:
+    data, url = tmp_path / "data", postgres.fresh()
+    data.mkdir()
+    kept(data, url)
+    for name, value in (("DATA_DIR", str(data)), ("DATABASE", url)):
+        monkeypatch.setenv(f"CONVSCOPE_{name}", value)
+    monkeypatch.chdir(tmp_path)
+    assert "all whole" in admin("verify").stderr
+    said = admin("gc", "--dry-run", "--keep-bytes", "1 MiB")
+    assert said.stdout.split() == ids(data)[:2]
+    assert "all whole" in admin("verify").stderr
+    admin("export", ids(data)[0], "out")
+    assert len(Path("out/events.jsonl").read_text().splitlines()) == 5
+    assert admin("gc", "--keep-bytes", "1 MiB").stdout == said.stdout
+    assert not blob(data, BIG).exists()
+    blob(data, INPUT).unlink()
+    assert f"{digest_of(INPUT)} is missing" in admin("verify", code=exits.FAILED).stdout
+    store = RunStore(url)
+    store.open()
+    assert "is in use by another convscope server" in admin("gc", code=exits.REFUSED).stderr
+    store.close()
+    monkeypatch.setenv("CONVSCOPE_DATABASE", "postgresql://ada:secret@127.0.0.1:1/none")
+    unreachable = admin("verify", code=exits.UNREACHABLE).stderr
+    assert "cannot use postgresql+psycopg://ada:***@127.0.0.1:1/none" in unreachable
+    assert "secret" not in unreachable
 
 
 Hurt = Callable[[Path], str]

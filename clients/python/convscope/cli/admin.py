@@ -131,12 +131,14 @@ def _refusals() -> Iterator[None]:
     """Turns what can be expected into one message and an exit code."""
     with needs_server():
         from convscope_server.runs.lock import DataDirectoryLockedError
+        from convscope_server.runs.postgres import StoreUnreachableError
         from convscope_server.runs.schema import StoreVersionError
         from convscope_server.storage.place import NoStoreError
     try:
         yield
-    except (DataDirectoryLockedError, StoreVersionError, NoStoreError, _Refused) as error:
-        code = exits.NOT_FOUND if isinstance(error, NoStoreError) else getattr(error, "code", exits.REFUSED)
+    except (DataDirectoryLockedError, StoreUnreachableError, StoreVersionError, NoStoreError, _Refused) as error:
+        codes = {NoStoreError: exits.NOT_FOUND, StoreUnreachableError: exits.UNREACHABLE}
+        code = codes.get(type(error), getattr(error, "code", exits.REFUSED))
         exits.complain(str(error))
         raise typer.Exit(code) from error
 

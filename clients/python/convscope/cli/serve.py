@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +29,10 @@ DenyPlugins = Annotated[
 ]
 DataDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Runs and results.", show_default="~/.local/share/convscope")
+]
+Database = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="PostgreSQL for runs: postgresql://USER@HOST/NAME.", show_default="SQLite"),
 ]
 Warm = Annotated[
     str | None,
@@ -65,6 +69,7 @@ def serve(
     allow_plugins: AllowPlugins = None,
     deny_plugins: DenyPlugins = None,
     data: DataDir = None,
+    database: Database = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="A broken plugin stops the server.")] = None,
     tokens_file: TokensFile = None,
     tls_self_signed: TlsSelfSigned = None,
@@ -93,6 +98,7 @@ def serve(
         "allow_plugins": allow_plugins,
         "deny_plugins": deny_plugins,
         "data_dir": data,
+        "database": database,
         "strict": strict,
         "insecure": insecure or None,
         "tokens_file": tokens_file,
@@ -105,6 +111,10 @@ def serve(
         "log_format": log_format,
         "log_level": log_level,
     }
+    raise typer.Exit(_serve(config, flags))
+
+
+def _serve(config: Path | None, flags: dict[str, Any]) -> int:
     with needs_server():
         from convscope_server.app import serve as serve_until_stopped
         from convscope_server.config import Settings, SettingsError
@@ -112,4 +122,4 @@ def serve(
         settings = Settings.load(config, os.environ, flags)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from error
-    raise typer.Exit(serve_until_stopped(settings))
+    return serve_until_stopped(settings)

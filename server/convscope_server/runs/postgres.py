@@ -1,0 +1,97 @@
+"""What is PostgreSQL's own: its driver, and one server to a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from convscope_server.errors import RequestError
+from convscope_server.room import says_full
+from convscope_server.runs.events import Error
+from convscope_server.runs.lock import DataDirectoryLockedError
+
+__all__ = ["DatabaseLockedError", "StoreAwayError", "StoreUnreachableError", "hold", "open_postgres", "reached", "used"]
+
+_KEY = "hashtext('convscope ' || current_schema())"
+
+
+class StoreUnreachableError(RuntimeError):
+    """The database cannot be used; the message says why and what to do."""
+
+
+class StoreAwayError(RequestError):
+    """UNAVAILABLE, STORE_AWAY: the database does not answer now."""
+
+    def __init__(self) -> None:
+        message = "the server cannot reach its database now; try again in a moment"
+        super().__init__(Error("UNAVAILABLE", message, "STORE_AWAY", {"retry_after_seconds": "1"}))
+
+
+class DatabaseLockedError(DataDirectoryLockedError):
+    """Another server uses the database."""
+
+
+def open_postgres(url: str) -> Engine:
+    """A pool of connections by psycopg 3; those that broke are replaced.
+
+    Raises:
+        StoreUnreachableError: its driver is not installed.
+    """
+    parsed = make_url(url).set(drivername="postgresql+psycopg")
+    try:
+        return create_engine(parsed, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise StoreUnreachableError('PostgreSQL needs its driver: pip install "convscope[postgres]"') from error
+
+
+def hold(database: Engine) -> Connection | None:
+    """A connection that keeps other servers off as long as it is open; None where the data directory's lock does.
+
+    Raises:
+        DatabaseLockedError: another server has it.
+    """
+    if database.dialect.name != "postgresql":
+        return None
+    connection = database.connect().execution_options(isolation_level="AUTOCOMMIT")
+    if connection.execute(text(f"SELECT pg_try_advisory_lock({_KEY})")).scalar():
+        return connection
+    connection.close()
+    raise DatabaseLockedError(
+        f"{database.url.render_as_string()} is in use by another convscope server; stop that one, or give this one "
+        "another database"
+    )
+
+
+@contextmanager
+def reached(database: Engine) -> Iterator[None]:
+    """Within it the database is used for the first time.
+
+    Raises:
+        StoreUnreachableError: it does not answer, or does not let this server in.
+    """
+    try:
+        yield
+    except OperationalError as error:
+        if database.dialect.name != "postgresql":
+            raise
+        said = str(error.orig).strip()
+        raise StoreUnreachableError(f"cannot use {database.url.render_as_string()}: {said}") from error
+
+
+@contextmanager
+def used(database: Engine) -> Iterator[None]:
+    """Within it the database is used.
+
+    Raises:
+        StoreAwayError: it does not answer.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        away = isinstance(error, OperationalError | InterfaceError) and not says_full(error)
+        if database.dialect.name == "postgresql" and away:
+            raise StoreAwayError from error
+        raise
