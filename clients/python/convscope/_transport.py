@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from convscope._address import Address
 from convscope._methods import Method
 from convscope._reconnect import UNREACHABLE, Backoff, wait_to_repeat
+from convscope._unreached import why_unreached
 from convscope._wire import status_error
 from convscope.errors import ConvscopeError, FailedPrecondition, Unavailable
 
@@ -106,8 +107,7 @@ def _translate(error: grpc.Call | grpc.aio.AioRpcError, target: str) -> Convscop
     if code == "UNAVAILABLE" and rich is None:
         if "failed to connect" not in details.lower() and "dns" not in details.lower():
             return Unavailable(f"the connection to {target} broke ({details})")
-        text = f"no convscope server answers at {target}: is `convscope serve` running there? ({details})"
-        return Unavailable(text, reason=UNREACHABLE)
+        return Unavailable(why_unreached(target, details), reason=UNREACHABLE)
     if code == "UNIMPLEMENTED" and rich is None:
         details = f"the server at {target} does not know this call: an older convscope, or none at all"
     return status_error(code, details, rich if isinstance(rich, bytes) else None)
