@@ -19,6 +19,7 @@ NAMES = (
     "fairness",
     "sharing",
     "cancel",
+    "watchers",
     "memory",
     "faults",
     "image_sets",
