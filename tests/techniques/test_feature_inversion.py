@@ -52,11 +52,17 @@ def test_a_shallow_layer_gives_back_its_features(update: str) -> None:
     assert error < 0.05
 
 
-@pytest.mark.parametrize(("step_size", "far"), [(10.0, True), (0.004, False)])
+@pytest.mark.parametrize(("step_size", "far"), [(1e-9, True), (0.004, False)])
 def test_a_layer_that_was_not_met_is_said_to_be_so(step_size: float, far: bool) -> None:
     seen = Collected(feature_inversion.run(tiny(), PICTURE, layer="conv3", steps=30, step_size=step_size, **KEEP))
     assert (seen.scores["error_conv3"] > 0.5) == far
-    assert any("conv3 was not met" in note and "smaller step_size" in note for note in seen.notes) == far
+    assert any("conv3 was not met" in note and "more steps" in note for note in seen.notes) == far
+
+
+def test_a_step_that_leads_away_is_cut_until_it_does_not() -> None:
+    seen = Collected(feature_inversion.run(tiny(), PICTURE, layer="conv3", steps=80, step_size=10.0, **KEEP))
+    assert seen.scores["error_conv3"] < 0.3
+    assert any("was cut to a quarter" in note for note in seen.notes)
 
 
 def test_several_layers_give_a_row_and_knowledge_is_lost_with_depth() -> None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convscope_techniques.synthesis.update import LBFGS, Adam, Momentum, Normalised, Update
+from convscope_techniques.synthesis.update import LBFGS, Adam, CarefulMomentum, Momentum, Normalised, Update
 
 CURVATURE = torch.linspace(0.5, 4, 12)
 LOWEST = torch.linspace(-1, 1, 12)
@@ -25,8 +25,14 @@ def _descended(update: Update, steps: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("update", "steps", "within"),
-    [(Adam(0.05), 300, 0.01), (Momentum(0.05), 200, 0.01), (LBFGS(8), 30, 1e-3), (Normalised(0.02), 300, 0.2)],
-    ids=["adam", "momentum", "lbfgs", "normalised"],
+    [
+        (Adam(0.05), 300, 0.01),
+        (Momentum(0.05), 200, 0.01),
+        (CarefulMomentum(20.0), 300, 0.01),
+        (LBFGS(8), 30, 1e-3),
+        (Normalised(0.02), 300, 0.2),
+    ],
+    ids=["adam", "momentum", "careful", "lbfgs", "normalised"],
 )
 def test_every_rule_gets_to_the_bottom_of_a_bowl(update: Update, steps: int, within: float) -> None:
     assert float((_descended(update, steps) - LOWEST).abs().max()) < within
@@ -38,6 +44,21 @@ def test_a_normalised_step_changes_the_code_by_its_size_on_average(size: float, 
     gradient = torch.randn(40, generator=torch.Generator().manual_seed(seed))
     moved = Normalised(size).next(torch.zeros(40), 0.0, gradient)
     assert float(moved.abs().mean()) == pytest.approx(size, rel=1e-4)
+
+
+def test_careful_momentum_is_momentum_where_nothing_leads_away() -> None:
+    careful = CarefulMomentum(0.05)
+    assert torch.equal(_descended(careful, 40), _descended(Momentum(0.05), 40))
+    assert careful.cuts == 0
+
+
+def test_careful_momentum_goes_back_to_its_best_code_with_a_quarter_of_the_step() -> None:
+    update, zero, one = CarefulMomentum(1.0), torch.zeros(1), torch.ones(1)
+    assert update.next(zero, 5.0, one).tolist() == [-1.0]
+    assert update.next(-one, 3.0, one).tolist() == pytest.approx([-2.9])
+    for value, cuts in ((6.0, 1), (float("nan"), 2)):
+        assert update.next(-2.9 * one, value, 100 * one).tolist() == pytest.approx([-1 - 0.25**cuts])
+        assert update.cuts == cuts
 
 
 def test_a_normalised_step_without_a_gradient_stays_where_it_is() -> None:

@@ -20,7 +20,7 @@ from convscope_techniques.synthesis.descent import Descent, Outcome
 from convscope_techniques.synthesis.made import picture_scores
 from convscope_techniques.synthesis.middle import middle_layer
 from convscope_techniques.synthesis.penalty import alpha_norm, total_variation
-from convscope_techniques.synthesis.update import Adam, Momentum, Update
+from convscope_techniques.synthesis.update import Adam, CarefulMomentum, Update
 from convscope_techniques.texture.depths import widest_layers
 from convscope_techniques.texture.extractor import vgg_layers
 
@@ -56,7 +56,8 @@ class FeatureInversionParams(ImageParams):
         le=1e6,
         description=(
             "Step size, in the authors' scale for `momentum`, in 1/255 for `adam` (16 is a good one); a tenth of it "
-            "after a quarter of the steps, a hundredth after three."
+            "after a quarter of the steps, a hundredth after three. `momentum` goes back and cuts it to a quarter "
+            "where it leads away."
         ),
     )
     update: Literal["momentum", "adam"] = Field("momentum", description="Rule of the steps.")
@@ -99,7 +100,7 @@ def feature_inversion(run: Run[FeatureInversionParams]) -> Iterator[Event]:
         pixels = outcome.pixels.clamp(0, 1)
         error = inversion.error(pixels)
         if error > _FAR:
-            yield Note(f"{layer} was not met, its error is {error:.2g}: take a smaller step_size, or more steps")
+            yield Note(f"{layer} was not met, its error is {error:.2g}: take more steps, or another step_size")
         rows.append(
             {
                 "layer": layer,
@@ -187,10 +188,12 @@ def _descended(
 
     noise = torch.randn(run.image.shape).to(run.image.device)
     begin = noise * (spread.sqrt() / noise.norm())
-    descent = Descent(
-        objective, _update(params, float(spread)), params.steps, canvas, params.preview_every, shown=_shown
-    )
-    return (yield from descent.run(begin, done=done, total=total, caption=f"from {inversion.layer}"))
+    update = _update(params, float(spread))
+    descent = Descent(objective, update, params.steps, canvas, params.preview_every, shown=_shown)
+    outcome = yield from descent.run(begin, done=done, total=total, caption=f"from {inversion.layer}")
+    if isinstance(update, CarefulMomentum) and update.cuts:
+        yield Note(f"{inversion.layer}: the step led away and was cut to a quarter, {update.cuts} times over")
+    return outcome
 
 
 def _update(params: FeatureInversionParams, spread: float) -> Update:
@@ -198,7 +201,7 @@ def _update(params: FeatureInversionParams, spread: float) -> Update:
         quarter = 4 * step // params.steps
         return params.step_size * (1.0 if quarter < 1 else 0.1 if quarter < 3 else 0.01)  # noqa: PLR2004 - quarters
 
-    return Adam(rate) if params.update == "adam" else Momentum(lambda step: rate(step) * spread)
+    return Adam(rate) if params.update == "adam" else CarefulMomentum(lambda step: rate(step) * spread)
 
 
 def _psnr(pixels: torch.Tensor, image: torch.Tensor) -> float:
