@@ -22,6 +22,7 @@ from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, b
 from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
 from convscope_techniques.attribution.explained import explain
 from convscope_techniques.attribution.params import AttributionParams
+from convscope_techniques.layout import for_convolutions
 
 __all__ = ["RandomMasks", "RiseParams", "rise"]
 
@@ -110,11 +111,12 @@ def _running_mean(
     params, network, image = run.params, run.network, run.image
     height, width = image.shape[-2:]
     drawn = RandomMasks.drawn(run.rng, params.samples, params.cells, params.p, (height, width))
-    batch = params.batch or batch_size(network, image)
+    batch = params.batch or batch_size(network, image, part=0.5)
     sums, values, total = image.new_zeros((height, width)), image.new_zeros((height, width)), 0.0
     for start in range(0, params.samples, batch):
         masks = drawn.masks(start, start + batch, image.device)
-        measured = _measured(network, _masked(run, masks), target, probability=probability)
+        masked = for_convolutions(_masked(run, masks))
+        measured = _measured(network, masked, target, probability=probability)
         sums += (measured.view(-1, 1, 1) * masks[:, 0]).sum(0)
         total += float(measured.sum())
         done = start + len(masks)

@@ -17,6 +17,7 @@ from convscope_techniques.attribution.attribution import Found, Reporting, attri
 from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
 from convscope_techniques.attribution.batches import BATCH_HELP, BatchField, batch_size
 from convscope_techniques.attribution.cam import CamParams, cam_results, drawn, observe
+from convscope_techniques.layout import for_convolutions
 
 __all__ = ["ScoreCamParams", "masks", "score_cam", "score_weighted"]
 
@@ -95,7 +96,7 @@ def _scored(
 ) -> Generator[Event, None, dict[str, Tensor]]:
     """The maps' cams, as scores come in."""
     done, total = 0, _masks_in(plans)
-    batch = run.params.batch or batch_size(run.network, run.image)
+    batch = run.params.batch or batch_size(run.network, run.image, part=0.5)
     cams = {}
     for layer, values in maps.items():
         chosen, scores = plans[layer]
@@ -118,4 +119,4 @@ def _masks_in(plans: Mapping[str, tuple[Tensor, Tensor]]) -> int:
 def _scores(run: Run[ScoreCamParams], maps: Tensor, target: Target) -> Tensor:
     network: Network = run.network
     hidden = baseline_of(run.params.baseline, network, run.image)
-    return network.score(torch.lerp(hidden, run.image, masks(maps, run.image)), target)
+    return network.score(for_convolutions(torch.lerp(hidden, run.image, masks(maps, run.image))), target)

@@ -97,7 +97,7 @@ class Case:
             InvalidParams: label or target is no class, or they are the same.
         """
         with torch.no_grad():
-            logits = run.network.logits(run.image)
+            logits = run.network.logits(for_convolutions(run.image))
         label = _class_of(run.network, run.params.label, logits, "label")
         target = None if run.params.target is None else _class_of(run.network, run.params.target, logits, "target")
         if target == label:
@@ -138,7 +138,7 @@ class Case:
     def judged(self, exact: Tensor, pixels: Tensor) -> Verdict:
         """What the network says to the PNG of `pixels`, which an attack's `exact` ones were rounded to."""
         read = reread(pixels)
-        logits = self.network.logits(read)
+        logits = self.network.logits(for_convolutions(read))
         winner = int(logits[0].argmax())
         fooled = winner != self.label if self.target is None else winner == self.target
         return Verdict(exact, read, logits, fooled)

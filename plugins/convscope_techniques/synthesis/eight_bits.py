@@ -15,5 +15,5 @@ __all__ = ["reread"]
 def reread(pixels: Tensor) -> Tensor:
     """(1, 3, H, W) what a reader of the picture's PNG file gets: really encoded, and decoded again."""
     file = io.BytesIO()
-    to_picture(pixels).save(file, "PNG")
+    to_picture(pixels).save(file, "PNG", compress_level=1)  # any level loses nothing
     return to_tensor(open_image(file.getvalue()).picture, pixels.device)
