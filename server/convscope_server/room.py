@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import shutil
 import sqlite3
 import time
@@ -23,6 +24,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 _POSTGRES_FULL = "53100"
 _PAUSE = 5.0
+_FRESH = 1.0  # a look at the disk counts for so long
 
 
 class StorageFullError(RequestError):
@@ -75,10 +77,18 @@ class Room:
         self._least = least
         self._clock = clock
         self._closed_until = clock()
+        self._looked_at = -math.inf
+        self._was_short = False
 
     async def is_full(self) -> bool:
         """Whether a write has just found no room, or less is free than must be."""
-        return self._clock() < self._closed_until or await asyncio.to_thread(self._short)
+        now = self._clock()
+        if now < self._closed_until:
+            return True
+        if now - self._looked_at >= _FRESH:
+            self._was_short = await asyncio.to_thread(self._short)
+            self._looked_at = now
+        return self._was_short
 
     async def check(self) -> None:
         """Lets through what can be stored.

@@ -28,6 +28,8 @@ from sqlalchemy import (
     select,
 )
 
+from convscope_server.room import needs_room
+from convscope_server.runs.postgres import used
 from convscope_server.runs.schema import open_database
 
 __all__ = ["ImageSetStore", "UploadedSet", "set_contents", "sets"]
@@ -140,7 +142,8 @@ class ImageSetStore:
             with self._lock, self._database.begin() as connection:
                 return work(connection)
 
-        return await asyncio.to_thread(locked)
+        with needs_room(), used(self._database):
+            return await asyncio.to_thread(locked)
 
 
 def _within(scope: str | None) -> list[ColumnElement[bool]]:

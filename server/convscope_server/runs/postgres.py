@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 
 from convscope_server.errors import RequestError
 from convscope_server.room import says_full
@@ -87,9 +87,14 @@ def used(database: Engine) -> Iterator[None]:
 
     Raises:
         StoreAwayError: it does not answer.
+        RequestError: INVALID_ARGUMENT, REQUEST_INVALID: it does not take a text, for a NUL character in it.
     """
     try:
         yield
+    except DataError as error:
+        if database.dialect.name == "postgresql" and "NUL" in str(error.orig):
+            raise RequestError.invalid("REQUEST_INVALID", [("request", "a text in it has a NUL character")]) from error
+        raise
     except DBAPIError as error:
         away = isinstance(error, OperationalError | InterfaceError) and not says_full(error)
         if database.dialect.name == "postgresql" and away:

@@ -59,7 +59,7 @@ runs = Table(
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("id", String(32), nullable=False, unique=True),
     Column("state", String(16), nullable=False, index=True),
-    Column("owner", String(64), nullable=False, server_default="", index=True),
+    Column("owner", String, nullable=False, server_default="", index=True),
     Column("technique", String, nullable=False, index=True),
     Column("model", String, nullable=False, index=True),
     Column("request_id", String, nullable=False),
@@ -125,7 +125,7 @@ contents = Table(
 holdings = Table(
     "holdings",
     METADATA,
-    Column("owner", String(64), primary_key=True),
+    Column("owner", String, primary_key=True),
     Column("digest", String, primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
 )

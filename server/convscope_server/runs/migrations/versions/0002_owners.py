@@ -14,7 +14,7 @@ _UNNAMED = {"uq": "%(table_name)s_%(column_0_name)s_key"}  # what version 1 left
 def upgrade() -> None:
     """Earlier runs are nobody's in particular: admins see them. Request ids become each owner's own."""
     with op.batch_alter_table("runs", naming_convention=_UNNAMED) as runs:
-        runs.add_column(sa.Column("owner", sa.String(64), nullable=False, server_default=""))
+        runs.add_column(sa.Column("owner", sa.String, nullable=False, server_default=""))
         runs.add_column(sa.Column("identity", sa.String(64)))
         runs.add_column(sa.Column("device_seconds", sa.Double, nullable=False, server_default="0"))
         runs.add_column(sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"))
@@ -24,7 +24,7 @@ def upgrade() -> None:
     op.create_index("ix_runs_identity", "runs", ["identity"])
     op.create_table(
         "holdings",
-        sa.Column("owner", sa.String(64), primary_key=True),
+        sa.Column("owner", sa.String, primary_key=True),
         sa.Column("digest", sa.String, primary_key=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
     )
