@@ -43,6 +43,7 @@ class Run(Generic[P]):
         open_model: What `model` asks.
         image_sets: What `image_set` opens.
         checkpoint: The training to go on with, where the run resumes one.
+        thrift: How many times smaller inner batches are to be: more than 1 where the device ran out of memory before.
     """
 
     network: Network
@@ -56,6 +57,15 @@ class Run(Generic[P]):
     checkpoint: Checkpoint | None = None
     image_sets: ImageSets | None = None
     open_model: Callable[[str], Network] = field(default=_no_models, repr=False)
+    thrift: int = 1
+
+    def inner_batch(self, chosen: int) -> int:
+        """How many pictures go through the network at once where `chosen` would, at least 1.
+
+        It is fewer after the device ran out of memory. A technique with a parameter `batch` whose result does not
+        depend on it is started again once, and asks here.
+        """
+        return max(1, chosen // self.thrift)
 
     def model(self, name: str) -> Network:
         """Another model of the catalog on the run's device, its own until it ends: a generator, a second opinion.

@@ -21,6 +21,7 @@ from convscope_server.api.tls import TlsError, TlsFiles, server_credentials
 from convscope_server.config import Settings, SettingsError
 from convscope_server.engine.engine import Engine
 from convscope_server.engine.local import LocalEngine
+from convscope_server.engine.needs import Needs
 from convscope_server.errors import RequestError
 from convscope_server.logs import configure_logging
 from convscope_server.runs.lock import DataDirectoryLockedError, lock_data_dir
@@ -87,7 +88,7 @@ async def run_server(
     with lock_data_dir(settings.data_dir) as data:
         place = Place.of(settings)
         options = worker_options(settings, content_url=place.content, index_dir=str(data / "index"))
-        stack = _stack(settings, engine or LocalEngine(options), place)
+        stack = _stack(settings, engine or LocalEngine(options, Needs(data / "needs.json")), place)
         health = Health(
             [s.full_name for s in SERVICES.values()], lambda: stack.admission.gate.open and stack.engine.ready
         )

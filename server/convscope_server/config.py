@@ -147,6 +147,11 @@ class Settings(BaseModel):
     model_budget_bytes: ByteSize = Field(
         default=ByteSize(0), ge=0, description="Bytes that models may take on a device; 0 chooses by its memory."
     )
+    device_memory_bytes: ByteSize = Field(
+        default=ByteSize(0),
+        ge=0,
+        description="Bytes that models and runs may take on a device together; 0 chooses by its memory.",
+    )
     max_live_runs: int = Field(default=8, ge=1, le=1024, description="Runs that take turns on one device.")
     principal_running: int = Field(default=0, ge=0, description="Runs on devices for each principal; 0 for any number.")
     principal_queued: int = Field(default=0, ge=0, description="Runs that wait for each principal; 0 for any number.")

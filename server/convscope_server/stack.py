@@ -96,6 +96,7 @@ def worker_options(settings: Settings, *, content_url: str = "", index_dir: str 
         environments=tuple(Environment(name, str(each.python), each.device) for name, each in settings.plugins.items()),
         strict=settings.strict,
         model_budget_bytes=int(settings.model_budget_bytes),  # plain, for the pipe
+        device_memory_bytes=int(settings.device_memory_bytes),
         max_live_runs=settings.max_live_runs,
         max_image_pixels=settings.max_image_pixels,
         warm_models=settings.warm_models,

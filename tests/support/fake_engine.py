@@ -47,6 +47,7 @@ class FakeEngine:
         details: What `describe_model` knows, by model.
         image_sets: What `describe_image_set` knows, by name.
         loaded: What `load_model` has loaded, by model.
+        large: Techniques whose runs need the device to themselves.
         arriving: Models that the next `refresh_models` finds, by name.
     """
 
@@ -58,6 +59,7 @@ class FakeEngine:
         self.details: dict[str, ModelDetail] = {}
         self.image_sets: dict[str, ImageSetDetail] = {}
         self.loaded: dict[str, LoadedModel] = {}
+        self.large: set[str] = set()
         self.arriving: dict[str, ModelInfo] = {}
         self._script = script
         self._catalog = catalog or Catalog()
@@ -99,6 +101,8 @@ class FakeEngine:
     def try_start(self, spec: RunSpec) -> bool:
         """Take the run where there is room."""
         lane = self.lane(spec.technique)
+        if self.waits_for_memory(spec):
+            return False
         if not self.ready or sum(self.lane(r.technique) == lane for r in self.runs.values()) >= self.capacity:
             return False
         self.runs[spec.id] = spec
@@ -106,6 +110,10 @@ class FakeEngine:
         if self._script is not None:
             self._tasks[spec.id] = asyncio.create_task(self._play(self._script, spec))
         return True
+
+    def waits_for_memory(self, spec: RunSpec) -> bool:
+        """For those in `large`, while another run is here."""
+        return spec.technique in self.large and bool(self.runs) and len(self.runs) < self.capacity
 
     def cancel(self, run: str, reason: CancelReason) -> bool:
         """Stop the script, if any; the run ends Cancelled at the next turn of the loop."""
@@ -166,6 +174,13 @@ class FakeEngine:
             task.cancel()
         self._forget(run)
         self._listener.run_lost(run, started=started, error=error, blame=blame)
+        self._listener.room_changed()
+
+    def run_out(self, run: str) -> None:
+        """The device runs out of memory in a step of the run."""
+        assert self._listener is not None
+        self._forget(run)
+        self._listener.run_out_of_memory(run)
         self._listener.room_changed()
 
     def _forget(self, run: str) -> None:

@@ -16,6 +16,7 @@ class Listening:
         self.lost: dict[str, tuple[bool, Error]] = {}
         self.blame: dict[str, Blame] = {}
         self.attained: dict[str, float] = {}
+        self.short: list[str] = []
         self.rooms = 0
         self._changed = asyncio.Event()
 
@@ -25,6 +26,10 @@ class Listening:
 
     def run_attained(self, run: str, seconds: float) -> None:
         self.attained[run] = seconds
+        self._changed.set()
+
+    def run_out_of_memory(self, run: str) -> None:
+        self.short.append(run)
         self._changed.set()
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:

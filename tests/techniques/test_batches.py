@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from convscope_sdk.inprocess import prepare
+from convscope_sdk.technique import Technique
 from convscope_techniques.attribution.batches import activation_bytes, batch_size
+from convscope_techniques.attribution.integrated_gradients import integrated_gradients
+from convscope_techniques.attribution.occlusion import occlusion
+from convscope_techniques.attribution.rise import rise
+from convscope_techniques.attribution.score_cam import score_cam
+from convscope_techniques.attribution.smoothgrad import smoothgrad
+from support.pictures import photo
 from support.zoo import network_of, tiny
 
 
@@ -50,3 +61,30 @@ def test_on_a_gpu_a_quarter_of_what_is_free_is_taken() -> None:
     image = torch.empty(1, 3, 512, 512, device="cuda")
     count = batch_size(tiny(), image)
     assert count == min(1024, pytest.approx(free / 4 / activation_bytes(tiny(), image, gradients=False), rel=0.1))
+
+
+@pytest.mark.parametrize(
+    ("technique", "params"),
+    [
+        (rise, {"samples": 16}),
+        (smoothgrad, {"samples": 16}),
+        (integrated_gradients, {"steps": 16}),
+        (occlusion, {"window": 8, "stride": 8}),
+        (score_cam, {}),
+    ],
+    ids=lambda value: value.id if isinstance(value, Technique) else "",
+)
+def test_a_run_with_thrift_sends_smaller_batches_through_the_network(
+    technique: Technique[Any], params: dict[str, Any]
+) -> None:
+    def largest(thrift: int) -> int:
+        prepared = prepare(technique, tiny(), photo(), params={"batch": 8, **params})
+        seen: list[int] = []
+        hook = prepared.run.network.module.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        try:
+            list(technique.function(replace(prepared.run, thrift=thrift)))
+        finally:
+            hook.remove()
+        return max(seen)
+
+    assert (largest(1), largest(4)) == (8, 2)

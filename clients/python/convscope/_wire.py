@@ -148,7 +148,7 @@ def _event(message: run_pb2.RunEvent, kind: EventKind, **fields: Any) -> RunEven
 
 def _queued(message: run_pb2.RunEvent) -> dict[str, Any]:
     eta = seconds(message.queued.eta) if message.queued.HasField("eta") else None
-    return {"position": message.queued.position, "eta": eta}
+    return {"position": message.queued.position, "eta": eta, "for_memory": message.queued.for_memory}
 
 
 _READERS: Mapping[str, Callable[[run_pb2.RunEvent], dict[str, Any]]] = {

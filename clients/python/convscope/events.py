@@ -135,6 +135,7 @@ class RunEvent:
         gap: Of "gap": first and last place left out because this watcher was slow.
         position: Of "queued": runs in front, from 0.
         eta: Of "queued": seconds until it starts, where the server can tell.
+        for_memory: Of "queued": whether it waits for memory beside the runs that are on devices.
         device, attempt: Of "started".
         report: Of "succeeded".
         error: Of "failed" and "cancelled": what `Run.result` raises.
@@ -150,6 +151,7 @@ class RunEvent:
     gap: tuple[int, int] | None = None
     position: int | None = None
     eta: float | None = None
+    for_memory: bool = False
     device: str | None = None
     attempt: int = 1
     report: Report | None = None
@@ -225,6 +227,8 @@ class Frame:
 
 def queued_words(event: RunEvent) -> str:
     """A "queued" event for a person: "queued, 3 in front, about 40 s"."""
+    if event.for_memory:
+        return "queued, until there is memory for it beside other runs"
     if not event.position:
         return "queued"
     about = "" if event.eta is None else f", about {event.eta:.0f} s"

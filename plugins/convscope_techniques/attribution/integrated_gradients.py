@@ -117,7 +117,7 @@ def _integrated(
     """The (1, 3, H, W) attribution as steps come in; previews are scaled up to the part of the path that is done."""
     params, image = run.params, run.image
     places, weights = (part.to(image).view(-1, 1, 1, 1) for part in nodes(steps))
-    batch = params.batch or batch_size(run.network, image, gradients=True)
+    batch = run.inner_batch(params.batch or batch_size(run.network, image, gradients=True))
     path = image - baseline
     integral, covered, done = torch.zeros_like(image), 0.0, 0
     for at, weight in zip(torch.split(places, batch), torch.split(weights, batch), strict=True):

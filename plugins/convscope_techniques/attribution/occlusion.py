@@ -65,7 +65,8 @@ def occlusion(run: Run[OcclusionParams]) -> Reporting:
     yield from explained.events(run.network)
     windows = Windows.over(height, width, params.window, params.stride, device=image.device)
     occluded = _Occluded.of(run, windows, baseline, explained.target)
-    batch = params.batch or batch_size(run.network, image, part=0.5 if occluded.local is None else 1)
+    part = 0.5 if occluded.local is None else 1
+    batch = run.inner_batch(params.batch or batch_size(run.network, image, part=part))
     measured = image.new_zeros((0, 2))
     for start in range(0, len(windows), batch):
         measured = torch.cat([measured, occluded.measured(start, start + batch)])

@@ -111,7 +111,7 @@ def _running_mean(
     params, network, image = run.params, run.network, run.image
     height, width = image.shape[-2:]
     drawn = RandomMasks.drawn(run.rng, params.samples, params.cells, params.p, (height, width))
-    batch = params.batch or batch_size(network, image, part=0.5)
+    batch = run.inner_batch(params.batch or batch_size(network, image, part=0.5))
     sums, values, total = image.new_zeros((height, width)), image.new_zeros((height, width)), 0.0
     for start in range(0, params.samples, batch):
         masks = drawn.masks(start, start + batch, image.device)

@@ -96,7 +96,7 @@ def _scored(
 ) -> Generator[Event, None, dict[str, Tensor]]:
     """The maps' cams, as scores come in."""
     done, total = 0, _masks_in(plans)
-    batch = run.params.batch or batch_size(run.network, run.image, part=0.5)
+    batch = run.inner_batch(run.params.batch or batch_size(run.network, run.image, part=0.5))
     cams = {}
     for layer, values in maps.items():
         chosen, scores = plans[layer]

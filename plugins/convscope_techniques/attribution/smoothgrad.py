@@ -88,7 +88,7 @@ def _accumulated(run: Run[SmoothGradParams], target: Target) -> Generator[Event,
     """The (1, 3, H, W) average as samples come in."""
     params, image = run.params, run.image
     deviation = params.sigma * (image.max() - image.min())
-    batch = params.batch or batch_size(run.network, image, gradients=True)
+    batch = run.inner_batch(params.batch or batch_size(run.network, image, gradients=True))
     sums, average = torch.zeros_like(image).repeat(2, 1, 1, 1), image
     for start in range(0, params.samples, batch):
         done = min(start + batch, params.samples)

@@ -152,6 +152,11 @@ def _progress(event: events.Progress) -> run_pb2.Progress:
     return run_pb2.Progress(step=event.step, total=event.total, metrics=event.metrics, eta=eta)
 
 
+def _queued(event: events.Queued) -> run_pb2.Queued:
+    eta = _optional_duration(event.eta_seconds)
+    return run_pb2.Queued(position=event.position, eta=eta, for_memory=event.for_memory)
+
+
 def _optional_duration(seconds: float | None) -> Duration | None:
     return None if seconds is None else _duration(seconds)
 
@@ -186,7 +191,7 @@ def _report(report: events.Report) -> run_pb2.Report:
 
 _EVENTS: Mapping[type[events.Event], tuple[str, Callable[[Any], Any]]] = {
     events.Accepted: ("accepted", lambda e: run_pb2.Accepted(request_id=e.request_id)),
-    events.Queued: ("queued", lambda e: run_pb2.Queued(position=e.position, eta=_optional_duration(e.eta_seconds))),
+    events.Queued: ("queued", _queued),
     events.Started: ("started", lambda e: run_pb2.Started(device=e.device, attempt=e.attempt)),
     events.Progress: ("progress", _progress),
     events.Preview: ("preview", lambda e: _artifact(e.artifact)),

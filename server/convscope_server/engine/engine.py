@@ -46,6 +46,9 @@ class EngineListener(Protocol):
     def run_attained(self, run: str, seconds: float) -> None:
         """The device seconds that a run has taken so far, in the attempt that is under way."""
 
+    def run_out_of_memory(self, run: str) -> None:
+        """The device ran out of memory in a step of the run, which is off its worker: it may start again, once."""
+
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """The run's worker is gone. `started`: whether the run had begun; if not, it may simply be started again."""
 
@@ -88,6 +91,9 @@ class Engine(Protocol):
 
     def try_start(self, spec: RunSpec) -> bool:
         """Hand a run to a worker whose device has its model, or room for it; False where every worker is full."""
+
+    def waits_for_memory(self, spec: RunSpec) -> bool:
+        """Whether a run that cannot start now could if runs beside it took less memory."""
 
     def cancel(self, run: str, reason: CancelReason) -> bool:
         """End a run at its next step; False where no worker has it."""

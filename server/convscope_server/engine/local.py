@@ -12,6 +12,7 @@ import msgspec
 from convscope_server.engine.blame import crashed, overgrown, stalled
 from convscope_server.engine.engine import EngineListener
 from convscope_server.engine.messages import Hello, Overgrown, Ping, PluginInfo, Pong, Stalled, Unfit
+from convscope_server.engine.needs import Needs
 from convscope_server.engine.options import WorkerOptions, own_version
 from convscope_server.engine.pool import Culprit, Seat, WorkerPool, worker_lost
 from convscope_server.engine.process import WorkerProcess
@@ -30,10 +31,15 @@ _LONGEST_BACKOFF = 30.0
 
 
 class LocalEngine(WorkerPool):
-    """Workers as processes of this machine: a crash in one is nobody else's."""
+    """Workers as processes of this machine: a crash in one is nobody else's.
 
-    def __init__(self, options: WorkerOptions) -> None:
-        super().__init__(options.max_live_runs)
+    Args:
+        options: How they are set up.
+        needs: What runs have been seen to need; learned anew where absent.
+    """
+
+    def __init__(self, options: WorkerOptions, needs: Needs | None = None) -> None:
+        super().__init__(options.max_live_runs, needs)
         self._options = options
         self._keepers: list[asyncio.Task[None]] = []
 

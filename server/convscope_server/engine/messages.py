@@ -29,6 +29,7 @@ __all__ = [
     "ModelInfo",
     "Models",
     "Offers",
+    "OutOfMemory",
     "Overgrown",
     "Ping",
     "PluginInfo",
@@ -67,6 +68,7 @@ class RunSpec(msgspec.Struct, frozen=True):
         attempt: From 1.
         owner: The principal who shares the device with others.
         priority: How urgent it is.
+        thrift: How many times smaller its inner batches are to be.
     """
 
     id: str
@@ -84,6 +86,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     attempt: int = 1
     owner: str = ""
     priority: Priority = "normal"
+    thrift: int = 1
 
 
 class TechniqueInfo(msgspec.Struct, frozen=True):
@@ -269,7 +272,7 @@ class _Report(msgspec.Struct, frozen=True, tag=True):
 class Hello(_Report, frozen=True):
     """The worker is ready: what it offers, and every device of the machine that could have a worker.
 
-    `version` is that of its convscope.
+    `version` is that of its convscope, `memory_bytes` what models and runs may take of the device together; 0: any.
     """
 
     device: str
@@ -280,6 +283,7 @@ class Hello(_Report, frozen=True):
     image_sets: tuple[ImageSetInfo, ...] = ()
     encoders: tuple[EncoderInfo, ...] = ()
     model_budget_bytes: int = 0
+    memory_bytes: int = 0
     all_devices: tuple[str, ...] = ()
     version: str = ""
 
@@ -292,10 +296,21 @@ class Events(_Report, frozen=True):
 
 
 class Attained(_Report, frozen=True):
-    """The device seconds that a run has taken in this attempt so far; told every half second, and before its end."""
+    """What a run has taken in this attempt so far; told every half second, and before its end.
+
+    That is device seconds, and bytes of the device's memory: held between its steps, and at most within one.
+    """
 
     run: str
     seconds: float
+    held_bytes: int = 0
+    peak_bytes: int = 0
+
+
+class OutOfMemory(_Report, frozen=True):
+    """The device ran out of memory in a step of a run. It is off the worker, and may start again with more thrift."""
+
+    run: str
 
 
 class Reply(_Report, frozen=True):
@@ -344,4 +359,4 @@ class Pong(_Report, frozen=True):
     """Still there."""
 
 
-Report = Hello | Events | Attained | Reply | Models | Offers | Stalled | Overgrown | Unfit | Pong
+Report = Hello | Events | Attained | OutOfMemory | Reply | Models | Offers | Stalled | Overgrown | Unfit | Pong

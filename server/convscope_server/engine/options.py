@@ -40,6 +40,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
         only_plugin: The plugin whose own worker this is; empty: it is none of those.
         strict: Whether the first broken plugin ends the worker.
         model_budget_bytes: What models may take together on a device; 0: chosen from its memory.
+        device_memory_bytes: What models and runs may take of a device together; 0: chosen from its memory.
         max_live_runs: Runs that take turns on one device.
         max_image_pixels: Larger pictures are refused.
         warm_models: Loaded before the worker says that it is ready.
@@ -61,6 +62,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     only_plugin: str = ""
     strict: bool = False
     model_budget_bytes: int = 0
+    device_memory_bytes: int = 0
     max_live_runs: int = 8
     max_image_pixels: int = 50_000_000
     warm_models: tuple[str, ...] = ("efficientnet_lite0",)

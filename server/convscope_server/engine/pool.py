@@ -30,6 +30,7 @@ from convscope_server.engine.messages import (
     ModelInfo,
     Models,
     Offers,
+    OutOfMemory,
     PluginInfo,
     Reply,
     Report,
@@ -37,6 +38,7 @@ from convscope_server.engine.messages import (
     Start,
     UnloadModel,
 )
+from convscope_server.engine.needs import Need, Needs, together
 from convscope_server.engine.options import Environment
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import CancelReason, Error, Started, is_terminal
@@ -45,6 +47,7 @@ __all__ = ["Culprit", "Link", "Seat", "WorkerPool", "worker_lost"]
 
 logger = logging.getLogger(__name__)
 
+_UNKNOWN = Need()
 _LISTING_SECONDS = 2.0
 _CROWD = 4  # times as many runs as take turns on a device, where each of the surplus is a principal's only one
 
@@ -67,10 +70,21 @@ class Culprit:
 
 @dataclass(slots=True, eq=False)
 class SeatedRun:
-    """A run on a worker: its technique, its principal, and whether it has started."""
+    """A run on a worker.
+
+    Attributes:
+        technique, owner: Its technique and its principal.
+        likeness: What it shares with runs that need as much memory.
+        need: What those have needed.
+        taken: What it has taken itself so far.
+        started: Whether it has.
+    """
 
     technique: str
     owner: str = ""
+    likeness: str = ""
+    need: Need = _UNKNOWN
+    taken: Need = _UNKNOWN
     started: bool = False
 
 
@@ -112,9 +126,15 @@ class Seat:
 
 
 class WorkerPool:
-    """The `Engine` methods that do not depend on where workers live."""
+    """The `Engine` methods that do not depend on where workers live.
 
-    def __init__(self, max_live_runs: int) -> None:
+    Args:
+        max_live_runs: Runs that take turns on one device.
+        needs: What runs have been seen to need; learned anew where absent.
+    """
+
+    def __init__(self, max_live_runs: int, needs: Needs | None = None) -> None:
+        self._needs = needs or Needs()
         self._seats: list[Seat] = []
         self._max_live_runs = max_live_runs
         self._catalog = Catalog()
@@ -147,14 +167,25 @@ class WorkerPool:
 
     def try_start(self, spec: RunSpec) -> bool:
         """Hand a run to the least busy worker, one that holds its model if there is room there."""
-        lane = self.lane(spec.technique)
-        open_seats = [s for s in self._seats if s.lane == lane and s.ready and self._has_room(s, spec.owner)]
+        likeness, need = self._needs.likeness(spec), self._needs.of(spec)
+        open_seats = [seat for seat in self._open_seats(spec) if _fits(seat, need)]
         if not open_seats:
             return False
         seat = min(open_seats, key=lambda s: (not s.holds(spec.model), len(s.runs)))
-        seat.runs[spec.id] = SeatedRun(spec.technique, spec.owner)
+        seat.runs[spec.id] = SeatedRun(spec.technique, spec.owner, likeness, need)
         self._post(seat, Start(spec))
         return True
+
+    def waits_for_memory(self, spec: RunSpec) -> bool:
+        """Whether a run that cannot start now could if runs beside it took less memory."""
+        need = self._needs.of(spec)
+        open_seats = self._open_seats(spec)
+        return bool(open_seats) and not any(_fits(seat, need) for seat in open_seats)
+
+    def _open_seats(self, spec: RunSpec) -> list[Seat]:
+        """Those of its lane whose worker has a turn for it."""
+        lane = self.lane(spec.technique)
+        return [s for s in self._seats if s.lane == lane and s.ready and self._has_room(s, spec.owner)]
 
     def _has_room(self, seat: Seat, owner: str) -> bool:
         """Whether a run fits. Whoever has none there finds room beside others who fill it, within reason."""
@@ -271,9 +302,15 @@ class WorkerPool:
         match report:
             case Events():
                 self._handle_events(seat, report)
-            case Attained(run, seconds):
+            case Attained(run, seconds, held, peak):
                 if run in seat.runs:
+                    seat.runs[run].taken = seat.runs[run].taken.joined(Need(held, peak))
                     self.listener.run_attained(run, seconds)
+            case OutOfMemory(run):
+                if run in seat.runs:
+                    self._leave(seat, run)
+                    self.listener.run_out_of_memory(run)
+                    self.listener.room_changed()
             case Reply(request=number):
                 future = seat.replies.pop(number, None)
                 if future is not None and not future.done():
@@ -292,10 +329,15 @@ class WorkerPool:
             seat.runs[run].started = True
         ended = any(is_terminal(event) for event in report.events)
         if ended:
-            del seat.runs[run]
+            self._leave(seat, run)
         self.listener.run_events(run, report.events)
         if ended:
             self.listener.room_changed()
+
+    def _leave(self, seat: Seat, run: str) -> None:
+        """A run is off its worker; what it has taken is known for those like it."""
+        seated = seat.runs.pop(run)
+        self._needs.learn(seated.likeness, seated.taken)
 
     def _ready_seats(self, device: str) -> list[Seat]:
         seats = [s for s in self._seats if (s.name == device if device else not s.lane)]
@@ -324,6 +366,15 @@ class WorkerPool:
         seats = [Seat(device) for device in devices]
         self._seats += seats
         return seats
+
+
+def _fits(seat: Seat, need: Need) -> bool:
+    """Whether a run finds memory beside those of the seat. One that has the device to itself always does."""
+    room = seat.hello.memory_bytes if seat.hello else 0
+    if not room or not seat.runs:
+        return True
+    runs = together([need, *(run.need.joined(run.taken) for run in seat.runs.values())])
+    return runs + sum(model.size_bytes for model in seat.models) <= room
 
 
 def _by_name(models: Iterable[ModelInfo]) -> dict[str, ModelInfo]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["default_budget", "human_size", "machine_memory", "module_bytes"]
+__all__ = ["default_budget", "default_device_memory", "human_size", "machine_memory", "module_bytes"]
 
 _CPU_PART = 4
 _CUDA_PART = 0.6
+_CUDA_USABLE = 0.95
 _UNKNOWN_MEMORY = 8 << 30
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -27,6 +28,15 @@ def default_budget(device: str) -> int:
 
         return int(torch.cuda.get_device_properties(device).total_memory * _CUDA_PART)
     return machine_memory() // _CPU_PART
+
+
+def default_device_memory(device: str) -> int:
+    """Bytes that models and runs may take together: three quarters of the machine's, or 95 % of a CUDA device's."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory * _CUDA_USABLE)
+    return machine_memory() * 3 // 4
 
 
 def machine_memory() -> int:

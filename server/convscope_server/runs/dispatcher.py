@@ -20,6 +20,8 @@ from convscope_server.runs.queue import RunQueue
 __all__ = ["Dispatcher"]
 
 _LOOK_AGAIN = 2.0  # seconds
+_PATIENCE = 30.0  # seconds that a run without memory lets others pass; then its device runs empty for it
+_MOST_PASSED = 16
 _log = logging.getLogger(__name__)
 
 _UNTIL_ROOM = 1.0
@@ -92,12 +94,24 @@ class Dispatcher:
                 self._ready[live.id] = spec
                 if self._start(live, spec):
                     self._ready.pop(live.id, None)
+                elif self._lets_others_pass(live, spec, full):
+                    full.add(live.id)
                 else:
                     full.add(self._engine.lane(live.request.technique))
 
     def _next(self, full: set[str]) -> LiveRun | None:
-        """The run whose turn it is: the first whose lane is not full."""
-        return self._queue.first(lambda live: self._engine.lane(live.request.technique) not in full)
+        """The run whose turn it is: the first whose lane is not full, and which has not been tried in vain."""
+        return self._queue.first(
+            lambda live: live.id not in full and self._engine.lane(live.request.technique) not in full
+        )
+
+    def _lets_others_pass(self, live: LiveRun, spec: RunSpec, tried: set[str]) -> bool:
+        """Whether smaller runs may go before one that finds no memory: not for ever, and not before very many."""
+        if not self._engine.waits_for_memory(spec):
+            return False
+        now = time.monotonic()
+        live.short_since = now if live.short_since is None else live.short_since
+        return now - live.short_since < _PATIENCE and len(tried) < _MOST_PASSED
 
     def _start(self, live: LiveRun, spec: RunSpec) -> bool:
         """Move the head to the engine, or end it where the engine breaks; False where there is no room."""
@@ -107,6 +121,7 @@ class Dispatcher:
         live.on_engine = True  # before the call: an engine may tell of events while it starts a run
         try:
             if self._engine.try_start(spec):
+                live.short_since = None
                 self.pace.started()
                 return True
         except Exception as error:  # noqa: BLE001 - the engine's bug: it must not stop all other runs
@@ -175,4 +190,5 @@ def _spec(live: LiveRun, images: dict[str, bytes]) -> RunSpec:
         attempt=live.attempt,
         owner=request.owner,
         priority=request.priority,
+        thrift=live.thrift,
     )

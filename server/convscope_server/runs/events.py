@@ -98,10 +98,14 @@ class Accepted(_Event, frozen=True, tag="accepted"):
 
 
 class Queued(_Event, frozen=True, tag="queued"):
-    """Waiting, with `position` runs in front; `eta_seconds` until the start, where it can be told."""
+    """Waiting, with `position` runs in front; `eta_seconds` until the start, where it can be told.
+
+    `for_memory`: it would have its turn, but does not fit beside the runs that are on devices.
+    """
 
     position: int
     eta_seconds: float | None = None
+    for_memory: bool = False
 
 
 class Started(_Event, frozen=True, tag="started"):

@@ -12,7 +12,10 @@ from convscope_server.runs.ledger import Account
 from convscope_server.runs.log import RunLog
 from convscope_server.runs.run import RunRequest
 
-__all__ = ["LiveRun"]
+__all__ = ["THRIFT", "LiveRun"]
+
+THRIFT = 4
+"""How many times smaller inner batches are where the device has run out of memory."""
 
 _MOST_LOST_EARLY = 3
 _MOST_BYSTANDER = 3
@@ -31,6 +34,8 @@ class LiveRun:
         cancelling: Why it is being cancelled, once it is.
         bystander: How often another run took its worker down.
         lost_early: How often its worker was lost before it had begun.
+        thrift: How many times smaller its inner batches are to be.
+        short_since: When it first found no memory beside other runs, on the monotonic clock; None while it has not.
         watchers: Who reads its log now.
         held: Events that wait until it has copied what comes before them, or None.
         succeeded: Whether its end is a good one.
@@ -50,6 +55,8 @@ class LiveRun:
     cancelling: CancelReason | None = None
     bystander: int = 0
     lost_early: int = 0
+    thrift: int = 1
+    short_since: float | None = None
     watchers: int = 0
     held: list[Event] | None = None
     succeeded: bool = False
@@ -99,12 +106,17 @@ class LiveRun:
         self.attempt += 1
         if bystander and self.bystander < _MOST_BYSTANDER:
             self.bystander += 1
-        return self.attempt <= 1 + restarts + self.bystander
+        return self.attempt <= 1 + restarts + self.bystander + (self.thrift > 1)
+
+    def be_thrifty(self) -> None:
+        """Have another attempt, with smaller inner batches."""
+        self.attempt += 1
+        self.thrift = THRIFT
 
     def go_on_from(self, other: LiveRun) -> None:
         """Be where the other one is on its way."""
         self.attempt, self.attained, self.on_engine = other.attempt, other.attained, other.on_engine
-        self.lost_early, self.bystander = other.lost_early, other.bystander
+        self.lost_early, self.bystander, self.thrift = other.lost_early, other.bystander, other.thrift
 
     def release(self) -> None:
         """Hold nothing back any more."""

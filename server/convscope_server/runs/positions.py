@@ -45,6 +45,7 @@ class Positions:
         self._queue = queue
         self._pace = pace
         self._told: dict[str, int] = {}
+        self._short: set[str] = set()
 
     def told(self, run: str, place: int) -> None:
         """A new run has been told its place."""
@@ -57,15 +58,24 @@ class Positions:
             self.tell()
 
     def tell(self) -> None:
-        """Tell each run whose place has changed for the better since it was told, by an entry of its log."""
+        """Tell each run whose place has changed for the better since it was told, by an entry of its log.
+
+        One that now waits for memory is told so, once.
+        """
         told: dict[str, int] = {}
+        short: set[str] = set()
         for place, live in enumerate(self._queue.in_order()):
             before = self._told.get(live.id)
-            if before is not None and (before - place) * _EXACT >= max(_EXACT, before):
+            if live.short_since is not None:
+                short.add(live.id)
+                if live.id not in self._short:
+                    live.put([Queued(place, None, for_memory=True)])
+                    before = place
+            elif before is not None and (before - place) * _EXACT >= max(_EXACT, before):
                 live.put([Queued(place, self.eta(place))])
                 before = place
             told[live.id] = place if before is None else before
-        self._told = told
+        self._told, self._short = told, short
 
     def eta(self, place: int) -> float | None:
         """Seconds until a run at that place starts, at the present pace."""

@@ -13,6 +13,7 @@ from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
 from convscope_server.priority import WEIGHT
 from convscope_server.runs.appender import Appender
+from convscope_server.runs.attendance import Attendance
 from convscope_server.runs.dispatcher import Dispatcher
 from convscope_server.runs.events import (
     Cancelled,
@@ -31,6 +32,7 @@ from convscope_server.runs.log import RunLog
 from convscope_server.runs.pages import size_of
 from convscope_server.runs.positions import Positions
 from convscope_server.runs.queue import RunQueue
+from convscope_server.runs.restarts import SHORT_OF_MEMORY, WORKER_LOST, restarted
 from convscope_server.runs.run import Gap, LoggedEvent, RunFilter, RunRecord, RunRequest
 from convscope_server.runs.sharing import Sharing
 from convscope_server.runs.store import RunPage, RunStore, no_run
@@ -69,6 +71,7 @@ class RunService:
         self._twins = Twins(engine, store, self._sharing, enabled=self._limits.cache)
         self._intake = Intake(store, content, self._ledger, self._positions, self._limits, self._twins, self._begin)
         self._serving: set[asyncio.Task[None]] = set()
+        self._attendance = Attendance(self._limits.disconnect_grace, self._cancel)
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -138,13 +141,13 @@ class RunService:
         watcher = Watcher(
             log, self._store, after=after_sequence, skip_previews=skip_previews, every_preview=every_preview
         )
-        self._enter(live)
+        self._attendance.enter(live)
         try:
             async with aclosing(watcher.items()) as items:
                 async for item in items:
                     yield item
         finally:
-            self._leave(live)
+            self._attendance.leave(live)
 
     async def get(self, run: str, *, owner: str | None = None) -> RunRecord:
         """A run as it is stored now.
@@ -230,6 +233,19 @@ class RunService:
             live.device_seconds += more
             self._ledger.took(live.request.owner, more, WEIGHT[live.request.priority])
 
+    def run_out_of_memory(self, run: str) -> None:
+        """Let the run start again with smaller inner batches."""
+        takers = self._takers(run)
+        if not takers or takers[0].ending or self._closing:
+            return
+        live = takers[0]
+        live.on_engine = False
+        if live.cancelling is not None:
+            self._end(live, Cancelled(live.cancelling))
+        else:
+            live.be_thrifty()
+            self._start_again(live, takers, SHORT_OF_MEMORY)
+
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """Start the run again where it had not begun, was a bystander or may restart; else it has failed."""
         takers = self._takers(run)
@@ -242,12 +258,15 @@ class RunService:
         elif blame != "certain" and live.may_start_again(
             self._sharing.most_restarts(live), started=started, bystander=blame == "none"
         ):
-            for taker in takers if started else ():
-                taker.put([Note(_STARTS_AGAIN)])
-            self._sharing.starts_anew(live)
-            self._dispatcher.push(live, front=True)
+            self._start_again(live, takers if started else (), WORKER_LOST)
         else:
             self._fail(live, error)
+
+    def _start_again(self, live: LiveRun, takers: Sequence[LiveRun], note: str) -> None:
+        for taker in takers:
+            taker.put([Note(note)])
+        self._sharing.starts_anew(live)
+        self._dispatcher.push(live, front=True)
 
     def room_changed(self) -> None:
         """Try to start the run whose turn it is."""
@@ -302,7 +321,7 @@ class RunService:
         live.device_seconds = record.device_seconds
         self._live[record.id] = live
         self._idle.clear()
-        self._watch_disconnect(live)
+        self._attendance.look(live)
         return live
 
     async def _recover(self) -> None:
@@ -316,7 +335,7 @@ class RunService:
             if live.may_start_again(record.request.max_restarts, started=record.state == "running"):
                 self._dispatcher.push(live)
             else:
-                self._fail(live, _restarted())
+                self._fail(live, restarted())
                 failing.append(live)
         for live in failing:
             await live.log.until_end()
@@ -375,26 +394,3 @@ class RunService:
         if live is not None and owner not in {None, live.request.owner}:
             raise no_run(run)
         return live
-
-    def _enter(self, live: LiveRun | None) -> None:
-        if live is not None:
-            live.watchers += 1
-            live.stop_disconnect_timer()
-
-    def _leave(self, live: LiveRun | None) -> None:
-        if live is not None:
-            live.watchers -= 1
-            self._watch_disconnect(live)
-
-    def _watch_disconnect(self, live: LiveRun) -> None:
-        if live.request.on_disconnect == "cancel" and not live.watchers and not live.ending:
-            loop = asyncio.get_running_loop()
-            live.disconnect_timer = loop.call_later(self._limits.disconnect_grace, self._cancel, live, "disconnected")
-
-
-_STARTS_AGAIN = "its worker was lost; it starts again from the beginning"
-
-
-def _restarted() -> Error:
-    message = "the server was restarted while the run was on a device; submit it again, or allow max_restarts"
-    return Error("UNAVAILABLE", message, "SERVER_RESTARTED")

@@ -13,7 +13,7 @@ from convscope_server.errors import RequestError, error_of
 from convscope_server.runs.events import Error
 from convscope_server.worker.encode import EncodingError
 
-__all__ = ["broken", "fault", "leak", "litter", "overdue", "spoils_device"]
+__all__ = ["broken", "fault", "is_out_of_memory", "leak", "litter", "overdue", "spoils_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def fault(error: BaseException, author: Author, *, run: str, device: str) -> Err
         return error.error
     if isinstance(error, TechniqueError):
         return error_of(error)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return _out_of_memory(error, device)
     reference = secrets.token_hex(4)
     logger.error("run %s: %s failed, reference %s", run, author, reference, exc_info=error)
@@ -86,10 +86,11 @@ def overdue(attained: float) -> Error:
 
 def spoils_device(error: BaseException) -> bool:
     """Whether nothing can be computed on the device any more by this process: a failed assertion on a GPU, say."""
-    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not _is_out_of_memory(error)
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_out_of_memory(error)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device or the machine had no more memory."""
     if isinstance(error, MemoryError):
         return True
     # torch raises OutOfMemoryError on accelerators and a bare RuntimeError on the CPU.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convscope_sdk.events import Event as Yielded
 from convscope_sdk.inprocess import prepare
 from convscope_sdk.isolation import RandomState
-from convscope_server.engine.messages import RunSpec
+from convscope_server.engine.messages import Attained, RunSpec
 from convscope_server.runs.events import Cancelled, CancelReason, Error, Failed, Started
 from convscope_server.worker.faults import fault
+from convscope_server.worker.footprint import Footprint
 from convscope_server.worker.litter import Litter
 from convscope_server.worker.provenance import provenance
 
@@ -38,6 +40,7 @@ class Job:
         turn_began: When that was, on the performance counter.
         told: Of those, what the front end has been told of.
         held: Bytes by which its steps have made the process grow.
+        footprint: What its steps have taken of the device's memory.
         litter: What its steps have left lying about.
         ended: Whether its terminal event has been recorded.
         random: Its random generators, once it has begun.
@@ -60,6 +63,7 @@ class Job:
         self.told = 0.0
         self.turn_began = time.perf_counter()
         self.held = 0
+        self.footprint = Footprint()
         self.litter = Litter()
         self.ended = False
         self.random: RandomState | None = None
@@ -87,6 +91,16 @@ class Job:
     def used(self) -> float:
         """Device seconds taken so far, the turn under way included."""
         return self.attained + time.perf_counter() - self.turn_began
+
+    @property
+    def taken(self) -> Attained:
+        """What it has taken so far, for the front end."""
+        return Attained(self.spec.id, self.used, self.footprint.most_held, self.footprint.peak)
+
+    @property
+    def has_inner_batch(self) -> bool:
+        """Whether its technique looks at as many pictures at once as there is memory for."""
+        return "batch" in self._loaded.technique.params.model_fields
 
     @property
     def begun(self) -> bool:
@@ -142,8 +156,8 @@ class Job:
             self._recorder.input(prepared.input)
         for note in prepared.notes:
             self._recorder.note(note)
-        self._run = prepared.run
-        self._generator = self._loaded.technique.function(prepared.run)
+        self._run = replace(prepared.run, thrift=spec.thrift)
+        self._generator = self._loaded.technique.function(self._run)
 
     def note_opened(self, network: Network) -> None:
         """Say in the log what its reader should know of a network that the run has got."""
@@ -203,6 +217,11 @@ class Job:
             return Failed(fault(error, self.author, run=self.spec.id, device=device))
 
         self._recorder.succeed(facts, otherwise)
+
+    def leave(self) -> None:
+        """Leave the worker without an end, since its device ran out of memory: said behind all that was recorded."""
+        self.ended = True
+        self._recorder.leave()
 
     def fail(self, error: Error) -> None:
         """Record the end of a run that failed."""

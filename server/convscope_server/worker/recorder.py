@@ -15,7 +15,7 @@ from convscope_sdk import events as sdk
 from convscope_sdk.render import Rendered, Renderer, preview_picture
 from convscope_server.allowance import Allowance
 from convscope_server.engine.blame import EncoderAuthor
-from convscope_server.engine.messages import Events, PreviewOptions
+from convscope_server.engine.messages import Events, OutOfMemory, PreviewOptions
 from convscope_server.runs.events import (
     Artifact,
     Cancelled,
@@ -67,7 +67,7 @@ class Recorder:
         self,
         run: str,
         previews: PreviewOptions,
-        send: Callable[[Events], None],
+        send: Callable[[Events | OutOfMemory], None],
         encoder: Executor,
         encoders: Mapping[sdk.ResultKind, LoadedEncoder] | None = None,
     ) -> None:
@@ -97,6 +97,10 @@ class Recorder:
         if self._held_back is not None:
             events, self._held_back = (self._held_back, *events), None
         self._encoder.submit(self._send, Events(self._run, events))
+
+    def leave(self) -> None:
+        """Say, after everything recorded before, that the run leaves its worker for want of memory."""
+        self._encoder.submit(self._send, OutOfMemory(self._run))
 
     def input(self, picture: Image.Image) -> None:
         """Keep the picture that the network sees: result "input", and the ground of overlays."""

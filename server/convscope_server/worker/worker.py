@@ -7,18 +7,16 @@ import os
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from convscope_sdk.isolation import ModeGuard, NetworkGuard
+from convscope_sdk.isolation import ModeGuard
 from convscope_sdk.loader import BUILTIN_PACKAGE
 from convscope_server.engine.blame import Author
 from convscope_server.engine.mark import TurnMark
 from convscope_server.engine.messages import (
-    Attained,
     Cancel,
     Command,
     DescribeImageSet,
@@ -44,10 +42,12 @@ from convscope_server.worker.administration import administer
 from convscope_server.worker.borrowed import BorrowedModels
 from convscope_server.worker.encode import encoders_for
 from convscope_server.worker.encoder import Inline, encoder_for
-from convscope_server.worker.faults import broken, fault, leak, litter, overdue, spoils_device
+from convscope_server.worker.faults import broken, fault, is_out_of_memory, leak, litter, overdue, spoils_device
+from convscope_server.worker.footprint import Gauge
+from convscope_server.worker.guards import Guards
 from convscope_server.worker.job import Job
 from convscope_server.worker.making import Making
-from convscope_server.worker.memory import Memory, default_run_memory
+from convscope_server.worker.memory import default_run_memory
 from convscope_server.worker.recorder import Recorder
 from convscope_server.worker.turns import Turns
 from convscope_server.worker.watchdog import StepEndedError, Watchdog
@@ -90,11 +90,12 @@ class Worker:
         self._jobs: dict[str, Job] = {}
         self._turns = Turns()
         self._lock = threading.Lock()
-        self._guards: weakref.WeakKeyDictionary[Network, NetworkGuard] = weakref.WeakKeyDictionary()
+        self._guards = Guards(workshop.cache.reload)
         self._encoder = encoder_for(str(workshop.device))
         device = str(workshop.device)
         limit = workshop.options.max_run_memory_bytes or default_run_memory(device)
-        self._watchdog = Watchdog(send, Memory(device), limit)
+        self._gauge = Gauge(device)
+        self._watchdog = Watchdog(send, self._gauge, limit)
         self._mark = mark
         self._clerk = ThreadPoolExecutor(1, "convscope-clerk")
         self._random_owner: Job | None = None
@@ -209,7 +210,7 @@ class Worker:
         job.attained, job.turn_began = used, time.perf_counter()
         if job.attained - job.told > _TELL_EVERY and not job.ended:
             job.told = job.attained
-            self._send(Attained(job.spec.id, job.attained))
+            self._send(job.taken)
 
     @contextmanager
     def _watched(self, job: Job) -> Iterator[None]:
@@ -223,6 +224,8 @@ class Worker:
             # Loading a model is the server's own step, not the technique's.
             held = job.held if job.begun else None
             watch.enter_context(self._watchdog.watching(job.spec.id, self._stall_seconds(job), held))
+            if held is not None:
+                watch.enter_context(self._gauge.measuring(job.footprint))
             yield
             if held is not None:
                 job.held = max(0, held + self._watchdog.grown)
@@ -282,12 +285,19 @@ class Worker:
             self._mend(job, modes)
 
     def _fail(self, job: Job, error: BaseException, modes: ModeGuard) -> None:
-        found = self._error(job, error)
-        self._finish(job, lambda: job.fail(found))
+        if is_out_of_memory(error) and self._may_try_again(job):
+            self._finish(job, job.leave)
+        else:
+            found = self._error(job, error)
+            self._finish(job, lambda: job.fail(found))
         if spoils_device(error):
             self._send(Unfit())
         else:
             self._mend(job, modes)
+
+    def _may_try_again(self, job: Job) -> bool:
+        """Whether less memory at a time, or nobody beside it, may let a run succeed; once."""
+        return job.spec.thrift == 1 and (job.has_inner_batch or len(self._jobs) > 1)
 
     def _error(self, job: Job, error: BaseException) -> Error:
         if verdict := self._watchdog.verdict:
@@ -296,7 +306,7 @@ class Worker:
 
     def _finish(self, job: Job, record: Callable[[], None]) -> None:
         """Close the generator, then record the end, with what it has cost."""
-        self._send(Attained(job.spec.id, job.used))
+        self._send(job.taken)
         if (error := self._close(job)) is not None:
             job.fail(self._error(job, error))
         else:
@@ -315,7 +325,7 @@ class Worker:
         # A function mode that leaked would run inside every look at a tensor: first it must go.
         if leaks:
             return leaks
-        guards = [self._guard(network) for network in job.networks.values()]
+        guards = [self._guards.of(network) for network in job.networks.values()]
         leaks += dict.fromkeys(leak for guard in guards for leak in guard.leaks())
         if not leaks and self._must_look_closely(job, ends=thorough) and any(g.values_changed() for g in guards):
             leaks.append("parameter values")
@@ -338,15 +348,9 @@ class Worker:
         return ends or any(other is not job and other.networks.keys() & job.networks for other in self._jobs.values())
 
     def _mend(self, job: Job, modes: ModeGuard) -> None:
-        """Put modes and networks back as they were, from the model's source where values were written."""
+        """Put modes and networks back as they were."""
         modes.restore()
-        for name, network in job.networks.items():
-            guard = self._guard(network)
-            if guard.leaks() or guard.values_changed():
-                guard.restore()
-            if guard.values_changed() or guard.leaks():
-                self._shop.cache.reload(name)
-                guard.accept_values()
+        self._guards.mend(job.networks)
 
     def _models_for(self, job: Job) -> BorrowedModels:
         """Where the run gets its networks: each is guarded before the run sees it."""
@@ -357,17 +361,11 @@ class Worker:
                 return self._shop.cache.acquire(name)
 
         def opened(network: Network) -> None:
-            self._guard(network)
+            self._guards.of(network)
             job.note_opened(network)
             self._report_models()
 
         return BorrowedModels(acquire, self._shop.cache.release, opened)
-
-    def _guard(self, network: Network) -> NetworkGuard:
-        guard = self._guards.get(network)
-        if guard is None:
-            guard = self._guards[network] = NetworkGuard(network.module)
-        return guard
 
     def _forget(self, job: Job) -> None:
         with self._lock:

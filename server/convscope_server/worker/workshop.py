@@ -22,6 +22,7 @@ from convscope_server.engine.messages import EncoderInfo, Hello, ImageSetInfo, P
 from convscope_server.engine.options import own_version
 from convscope_server.images.uploaded import UploadedSets
 from convscope_server.models.cache import ModelCache, default_budget
+from convscope_server.models.memory import default_device_memory
 from convscope_server.models.registry import ModelRegistry, builtin_sources
 from convscope_server.models.shelf import Shelf
 from convscope_server.worker.provenance import library_versions
@@ -112,6 +113,7 @@ class Workshop:
                 for media_type, found in self.encoders.items()
             ),
             model_budget_bytes=self._budget,
+            memory_bytes=self.options.device_memory_bytes or default_device_memory(str(self.device)),
             all_devices=self._all_devices,
             version=own_version(),
         )

@@ -122,6 +122,8 @@ def test_the_time_to_the_start_is_absent_where_nobody_knows_it() -> None:
     assert [wait.position for wait in waits] == [3, 3]
     assert not waits[0].HasField("eta")
     assert waits[1].eta.ToMilliseconds() == 2500
+    assert not waits[0].for_memory
+    assert event_message(LoggedEvent("r", 1, 0.0, events.Queued(3, for_memory=True))).queued.for_memory
 
 
 def test_a_model_with_detail_and_a_plugin_and_a_device() -> None:

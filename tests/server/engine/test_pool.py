@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from convscope_server.engine.messages import (
@@ -15,6 +16,7 @@ from convscope_server.engine.messages import (
     LoadedModel,
     LoadModel,
     Models,
+    OutOfMemory,
     PluginInfo,
     Reply,
     RunSpec,
@@ -39,13 +41,14 @@ class Ear:
 
 
 class Pool(WorkerPool):
-    def __init__(self, devices: tuple[str, ...], max_live_runs: int = 2) -> None:
+    def __init__(self, devices: tuple[str, ...], max_live_runs: int = 2, memory_bytes: int = 0) -> None:
         super().__init__(max_live_runs)
         self._listener = self.heard = Listening()
         self.seats = self._take_seats(devices)
         self.ears = [Ear() for _ in devices]
         for seat, ear in zip(self.seats, self.ears, strict=True):
-            self.seat_worker(seat, ear, Hello(seat.device, 1, (TechniqueInfo("t", "s", "{}"),), (), ()))
+            hello = Hello(seat.device, 1, (TechniqueInfo("t", "s", "{}"),), (), (), memory_bytes=memory_bytes)
+            self.seat_worker(seat, ear, hello)
 
 
 def spec(run: str, model: str = "m") -> RunSpec:
@@ -81,6 +84,48 @@ async def test_whoever_has_none_on_a_full_device_finds_room_there() -> None:
     assert taken == [True, True, False, True, False, True]
     others = [pool.try_start(RunSpec(f"by {n}", "t", "m", {}, owner=f"{n}")) for n in range(10)]
     assert others == [True] * 4 + [False] * 6  # eight are four times as many as may be there
+
+
+async def test_what_does_not_fit_beside_others_waits_and_alone_it_starts() -> None:
+    pool = Pool(("a",), max_live_runs=8, memory_bytes=1000)
+    large, small = RunSpec("large", "large", "m", {}), RunSpec("small", "small", "m", {})
+    for run, held, peak in ((large, 100, 900), (small, 100, 200)):
+        assert pool.try_start(run)
+        pool.handle(pool.seats[0], Attained(run.id, 1.0, held, peak))
+        pool.handle(pool.seats[0], Events(run.id, (Succeeded(RunReport()),)))
+    assert pool.try_start(large)
+    assert pool.try_start(small)  # both hold 100, and the largest step takes 800 more
+    assert not pool.try_start(msgspec.structs.replace(small, id="second"))
+    assert pool.waits_for_memory(small)
+    pool.handle(pool.seats[0], Events("large", (Succeeded(RunReport()),)))
+    assert pool.try_start(msgspec.structs.replace(small, id="second"))
+    assert not pool.waits_for_memory(small)
+
+
+async def test_models_and_what_live_runs_have_turned_out_to_take_count_too() -> None:
+    pool = Pool(("a",), max_live_runs=8, memory_bytes=1000)
+    assert pool.try_start(spec("1"))
+    pool.handle(pool.seats[0], Attained("1", 1.0, 100, 300))
+    other = RunSpec("2", "other", "m", {})
+    assert pool.try_start(other)
+    pool.handle(pool.seats[0], Models((LoadedModel("m", 800),)))
+    assert not pool.try_start(msgspec.structs.replace(other, id="3"))
+
+
+async def test_a_run_that_ran_out_of_memory_is_off_its_worker_and_what_it_had_is_known() -> None:
+    pool = Pool(("a",), memory_bytes=1000)
+    assert pool.try_start(spec("1"))
+    pool.handle(pool.seats[0], Attained("1", 1.0, 10, 990))
+    rooms = pool.heard.rooms
+    pool.handle(pool.seats[0], OutOfMemory("1"))
+    pool.handle(pool.seats[0], OutOfMemory("1"))
+    assert pool.heard.short == ["1"]
+    assert pool.heard.rooms == rooms + 1
+    assert pool.devices()[0].runs == ()
+    assert pool.try_start(RunSpec("beside", "other", "m", {}))
+    assert pool.try_start(spec("1"))
+    pool.handle(pool.seats[0], Attained("beside", 1.0, 20, 20))
+    assert not pool.try_start(RunSpec("third", "third", "m", {}))
 
 
 async def test_what_a_run_has_taken_is_told_while_it_is_there() -> None:

@@ -32,9 +32,10 @@ __all__ = [
 Event: TypeAlias = run.RunEvent
 
 
-def queued(position: int = 0, *, eta: float | None = None) -> Event:
-    """The run waits, with that many in front, and starts in `eta` seconds if that is known."""
-    return Event(queued=run.Queued(position=position, eta=None if eta is None else _wire.duration(eta)))
+def queued(position: int = 0, *, eta: float | None = None, for_memory: bool = False) -> Event:
+    """The run waits, with that many in front or for memory, and starts in `eta` seconds if that is known."""
+    left = None if eta is None else _wire.duration(eta)
+    return Event(queued=run.Queued(position=position, eta=left, for_memory=for_memory))
 
 
 def progress(step: int, total: int = 0, *, eta: float | None = None, **metrics: float) -> Event:

@@ -460,8 +460,11 @@ class Queued(google.protobuf.message.Message):
 
     POSITION_FIELD_NUMBER: builtins.int
     ETA_FIELD_NUMBER: builtins.int
+    FOR_MEMORY_FIELD_NUMBER: builtins.int
     position: builtins.int
     """Runs in front of it, from 0."""
+    for_memory: builtins.bool
+    """It would have its turn, but does not fit into a device's memory beside the runs that are there."""
     @property
     def eta(self) -> google.protobuf.duration_pb2.Duration:
         """Until it starts, at the present pace; absent where nothing is known of it."""
@@ -471,9 +474,10 @@ class Queued(google.protobuf.message.Message):
         *,
         position: builtins.int = ...,
         eta: google.protobuf.duration_pb2.Duration | None = ...,
+        for_memory: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["eta", b"eta"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["eta", b"eta", "position", b"position"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["eta", b"eta", "for_memory", b"for_memory", "position", b"position"]) -> None: ...
 
 Global___Queued: typing_extensions.TypeAlias = Queued
 
