@@ -23,7 +23,8 @@ def pictures(tmp_path: Path) -> ImageSet:
 
 
 def drawn(pictures: ImageSet, numbers: list[int], count: int = 24, **changes: float) -> torch.Tensor:
-    return Crops(pictures, numbers, 24, **changes).batch(count, np.random.default_rng(0))
+    taken = {"smallest": 0.25, "enlarged": 4 / 3} | changes
+    return Crops(pictures, numbers, 24, **taken).batch(count, np.random.default_rng(0))
 
 
 def test_they_are_of_the_pictures_asked_for_and_of_one_size(pictures: ImageSet) -> None:
@@ -45,6 +46,27 @@ def test_they_differ_in_place_scale_and_direction_and_are_what_the_generator_giv
 def test_a_crop_is_not_enlarged_by_more_than_a_third(pictures: ImageSet) -> None:
     crops = drawn(pictures, [pictures.names.index("ramp.png")], smallest=0.01)[:, 0, 12]
     assert (crops[:, -1] - crops[:, 0]).abs().min() > 0.9 * 18 / 90
+
+
+def test_a_crop_is_not_reduced_by_more_than_is_said(tmp_path: Path) -> None:
+    ramp = np.tile(2 * np.arange(128, dtype=np.uint8)[None, :, None], (128, 1, 3))
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    pictures = ImageSets({"ramps": tmp_path}).open("ramps", tiny())
+    batch = Crops(pictures, [0], 32, reduced=3).batch(40, np.random.default_rng(0))
+    slopes = (batch[:, 0, 0, -1] - batch[:, 0, 0, 0]) * 255 / 31
+    assert 1.9 < float(slopes.abs().min()) < 3
+    assert 5 < float(slopes.abs().max()) < 6.1
+    assert float(slopes.min()) < 0 < float(slopes.max())  # some are turned left to right
+
+
+def test_the_first_picture_is_the_first_that_can_be_read(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 30), (0, 0, 255)).save(tmp_path / "blue.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    pictures = ImageSets({"mine": tmp_path}).open("mine", tiny())
+    numbers = [pictures.names.index(name) for name in ("broken.png", "blue.png")]
+    assert Crops(pictures, numbers, 24).first().getpixel((0, 0)) == (0, 0, 255)
+    with pytest.raises(InvalidImageSet, match="can be read"):
+        Crops(pictures, numbers[:1], 24).first()
 
 
 def test_colours_change_only_where_asked(pictures: ImageSet) -> None:

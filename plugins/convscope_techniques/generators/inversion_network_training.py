@@ -30,6 +30,7 @@ __all__ = ["InversionNetworkTrainingParams", "inversion_network_training"]
 _COARSE = 16
 _BETAS = (0.9, 0.999)
 _ROUND = 16
+_ENLARGED = 4 / 3
 _PIXELS = ""
 _SHOWN = 8
 _HELD_OUT = 8
@@ -216,8 +217,9 @@ class _Lesson:
         numbers = np.random.default_rng(0).permutation(len(image_set)).tolist()
         count = max(1, len(numbers) // _HELD_OUT)
         learnt, held = sorted(numbers[count:]), sorted(numbers[:count])
-        crops = Crops(image_set, learnt, self._size, params.smallest_crop, params.colour)
-        return crops, Crops(image_set, held, self._size, params.smallest_crop)
+        taken = {"smallest": params.smallest_crop, "enlarged": _ENLARGED}
+        crops = Crops(image_set, learnt, self._size, colour=params.colour, **taken)
+        return crops, Crops(image_set, held, self._size, **taken)
 
     @torch.no_grad()
     def _measure(self, compared: list[str]) -> tuple[dict[str, Moments], tuple[int, ...]]:

@@ -20,8 +20,9 @@ from convscope_techniques.synthesis.octaves import resized
 from convscope_techniques.texture.fast_style_params import FastStyleTrainingParams
 from convscope_techniques.texture.painter import Painter
 from convscope_techniques.texture.perceptual_loss import PerceptualLoss
-from convscope_techniques.texture.random_crops import RandomCrops
 from convscope_techniques.texture.style_net import ID, StyleNet
+from convscope_techniques.training.crops import Crops
+from convscope_techniques.training.held_out import divided
 
 __all__ = ["fast_style_training"]
 
@@ -31,6 +32,7 @@ _MEAN, _STD = 0.5, 0.25
 _EDGES = (2, 3)
 _MEMORY = 0.98  # of the running means of losses
 _SMALLEST = 16  # of the style's edges, in pixels
+_REDUCED = 3.0  # most pixels of a picture for one pixel of a crop, in each direction
 _ROWS = 200  # of the table of losses
 # What may differ between a run and the one that goes on with it.
 _FREE = {"name", "resume", "overwrite", "steps", "checkpoint_every", "preview_every", "half", "preset"}
@@ -53,19 +55,21 @@ def fast_style_training(run: Run[FastStyleTrainingParams]) -> Iterator[Event]:
     picture, table `losses` how the terms fell. Thousands of steps make a style; checkpoints are kept on the way.
     """
     params, style = run.params, _style(run)
-    crops = RandomCrops(run.image_set(params.image_set), params.size, params.held_out)
-    yield Note(f"{len(crops)} pictures of image set {params.image_set!r} to learn from")
+    pictures = run.image_set(params.image_set)
+    learnt, held_out = divided(pictures, params.held_out)
+    crops = Crops(pictures, learnt, params.size, reduced=_REDUCED)
+    yield Note(f"{len(learnt)} pictures of image set {params.image_set!r} to learn from")
     yield Note(f"content {params.content_names(run.network)}, style {params.style_names(run.network)}")
     loss = PerceptualLoss(run.network, params, style)
     state = _state(run, style)
     if run.checkpoint is not None:
         state.resume(run.checkpoint)
         yield Note(f"goes on from step {state.step} of {run.checkpoint.name!r}")
-    shown = _shown(run, crops)
+    shown = _shown(run, Crops(pictures, [*held_out, *learnt], params.size))
     rows: list[dict[str, float]] = []
     means: dict[str, float] = {}
     while state.step < params.steps:
-        terms = _step(state, loss, crops.batch(params.batch, run.rng), params.jitter)
+        terms = _step(state, loss, crops.batch(params.batch, run.rng).to(run.device), params.jitter)
         means = {term: _MEMORY * means.get(term, value) + (1 - _MEMORY) * value for term, value in terms.items()}
         yield Progress(state.step, params.steps, terms)
         if state.step % max(params.steps // _ROWS, 1) == 0 or state.step == params.steps:
@@ -122,11 +126,11 @@ def _style(run: Run[FastStyleTrainingParams]) -> Tensor:
     return resized(style, (height, width)).clamp(0, 1)
 
 
-def _shown(run: Run[FastStyleTrainingParams], crops: RandomCrops) -> Tensor:
+def _shown(run: Run[FastStyleTrainingParams], pictures: Crops) -> Tensor:
     """The picture that previews paint: the run's own, or the one held out."""
     if len(run.image):
         return run.image
-    return to_tensor(crops.shown, run.device)
+    return to_tensor(pictures.first(), run.device)
 
 
 def _painted(module: torch.nn.Module, pixels: Tensor) -> Tensor:

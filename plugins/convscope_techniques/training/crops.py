@@ -15,7 +15,6 @@ from convscope_techniques.training.decoded import DecodedPictures
 
 __all__ = ["Crops"]
 
-_ENLARGED = 4 / 3  # at most, where the picture is large enough
 _REDUCED = 4  # shorter edge of what is kept, in pixels of it for one of the smallest crop
 _PATIENCE = 100  # pictures in a row that cannot be read
 
@@ -30,15 +29,26 @@ class Crops:
         numbers: Which of them.
         size: Edge of a crop once it is resized, pixels.
         smallest: The least edge of a crop before, as part of the picture's shorter edge.
+        enlarged: How many times a crop is enlarged at most, where the picture is large enough.
+        reduced: How many times it is reduced at most.
         colour: Standard deviation of the logarithms of a crop's gamma and, half as large, of its channels' gains.
     """
 
     def __init__(
-        self, image_set: ImageSet, numbers: Sequence[int], size: int, smallest: float = 0.25, colour: float = 0.0
+        self,
+        image_set: ImageSet,
+        numbers: Sequence[int],
+        size: int,
+        *,
+        smallest: float = 0.0,
+        enlarged: float = 1.0,
+        reduced: float = math.inf,
+        colour: float = 0.0,
     ) -> None:
         self.numbers = numbers
-        self._size, self._smallest, self._colour = size, smallest, colour
-        self._decoded = DecodedPictures(image_set, math.ceil(_REDUCED * size / smallest))
+        self._size, self._colour = size, colour
+        self._smallest, self._enlarged, self._reduced = smallest, enlarged, reduced
+        self._decoded = DecodedPictures(image_set, math.ceil(_REDUCED * size / (smallest or 1)))
 
     def batch(self, count: int, rng: np.random.Generator) -> Tensor:
         """(count, 3, size, size) in [0, 1], on the CPU.
@@ -47,6 +57,17 @@ class Crops:
             InvalidImageSet: no picture can be read.
         """
         return torch.stack([self._crop(self._any(rng), rng) for _ in range(count)])
+
+    def first(self) -> Image.Image:
+        """The first picture that can be read, reduced where it is large.
+
+        Raises:
+            InvalidImageSet: none can be read.
+        """
+        for number in self.numbers:
+            if (picture := self._decoded.picture(number)) is not None:
+                return picture
+        raise self._decoded.none_readable()
 
     def _any(self, rng: np.random.Generator) -> Image.Image:
         for _ in range(_PATIENCE):
@@ -57,11 +78,12 @@ class Crops:
 
     def _crop(self, picture: Image.Image, rng: np.random.Generator) -> Tensor:
         shorter = min(picture.size)
-        least = min(shorter, max(self._smallest * shorter, self._size / _ENLARGED))
-        edge = min(shorter, math.exp(rng.uniform(math.log(least), math.log(shorter))))  # never beyond by rounding
+        most = min(shorter, self._reduced * self._size)
+        least = min(most, max(self._smallest * shorter, self._size / self._enlarged))
+        edge = min(most, math.exp(rng.uniform(math.log(least), math.log(most))))  # never beyond by rounding
         left, top = (rng.uniform(0, length - edge) for length in picture.size)
         box = (left, top, left + edge, top + edge)
-        piece = picture.resize((self._size, self._size), Image.Resampling.BILINEAR, box=box)
+        piece = picture.resize((self._size, self._size), Image.Resampling.BICUBIC, box=box)
         pixels = np.asarray(piece, np.float32) / np.float32(255)
         if rng.random() < 0.5:  # noqa: PLR2004 - a coin
             pixels = pixels[:, ::-1]
