@@ -12,6 +12,7 @@ from benchmarks.result import Result, table, write
 NAMES = (
     "startup",
     "overhead",
+    "isolation",
     "partial_forward",
     "attribution",
     "synthesis",

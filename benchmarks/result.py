@@ -24,7 +24,7 @@ class Measure:
         name: What was measured against what.
         value: In `unit`.
         bound: What it has to be at most; at least where `at_least`.
-        unit: "x" for a ratio, "s", "MB", or "" for a count.
+        unit: "x" for a ratio, "s", "ms", "MB", or "" for a count.
     """
 
     name: str
