@@ -22,7 +22,7 @@ EXACT_UP_TO = 500_000
 Floats = NDArray[np.floating[Any]]
 
 _TRAINED_ON = 40  # rows for each cell
-_PROBED = 1 / 16  # of the cells are looked into for a query
+_PROBED = 1 / 16  # of the rows are compared with a query, and what else is in the last cell
 _LEAST = 101  # rows at least: the most neighbours that can be asked for, and the query itself
 _TRIED = 32
 _ROWS = 8192
@@ -77,7 +77,16 @@ class Cells:
         yield done + 1
         return cls(**kept.keep(name, {"centers": centers, "rows": rows, "starts": starts, "hits": hits}))
 
-    def nearest(self, query: Floats, features: Floats, k: int, metric: Metric, *, but: int | None = None) -> Nearest:
+    def nearest(
+        self,
+        query: Floats,
+        features: Floats,
+        k: int,
+        metric: Metric,
+        *,
+        but: int | None = None,
+        lengths: Floats | None = None,
+    ) -> Nearest:
         """As `distances.nearest` of one query (C,), among the rows of the likely cells.
 
         Distances are exact; neighbours in other cells are missed.
@@ -87,7 +96,8 @@ class Cells:
         parts = []
         for start in range(0, len(rows), _ROWS):
             some = rows[start : start + _ROWS]
-            close = nearest(query[None], features[some], min(k, len(some)), metric)
+            squares = None if lengths is None else lengths[some]
+            close = nearest(query[None], features[some], min(k, len(some)), metric, lengths=squares)
             parts.append((some[close.indices[0]], close.distances[0]))
         found, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
         order = np.lexsort((found, distances))[:k]
@@ -98,10 +108,10 @@ class Cells:
         return float(self.hits[:, :k].mean())
 
     def _likely(self, query: Floats, metric: Metric) -> NDArray[np.int64]:
-        """Rows of the nearest cells, ascending: of a sixteenth of them, or of as many as have 101 rows."""
+        """Rows of the nearest cells, ascending: of as many as have a sixteenth of all rows, 101 at least."""
         order = nearest(_single(query[None], metric), self.centers, len(self.centers)).indices[0]
         sizes = np.cumsum(np.diff(self.starts)[order])
-        cells = max(math.ceil(len(order) * _PROBED), int(np.searchsorted(sizes, _LEAST)) + 1)
+        cells = int(np.searchsorted(sizes, max(_LEAST, len(self.rows) * _PROBED))) + 1
         parts = [self.rows[self.starts[cell] : self.starts[cell + 1]] for cell in order[:cells]]
         return np.sort(np.concatenate(parts))
 

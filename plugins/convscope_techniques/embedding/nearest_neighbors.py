@@ -150,7 +150,7 @@ class _Space:
             f"approximate search in {self.name}: {recall:.1%} of the {k} nearest are found, by {len(cells.hits)} "
             "pictures that were tried; search=exact finds all"
         )
-        return cells.nearest(query, self.points, k, self.metric, but=row)
+        return cells.nearest(query, self.points, k, self.metric, but=row, lengths=self.lengths)
 
     def _cells(self, *, done: int, total: int) -> Generator[Event, None, Cells]:
         making = Cells.steps(self.points, self.metric, self.kept, lengths=self.lengths)
