@@ -26,7 +26,13 @@ PICTURES = Path(__file__).parent.parent / "gallery"
 
 _INTRO = """\
 Every built-in technique, asked of a real network (EfficientNet-Lite0, trained on ImageNet) about sample photographs.
-`make gallery` paints it again; each page says with which command."""
+`make gallery` paints it again; each page says with which commands.
+The photographs come with scikit-image and scikit-learn; `petals`, `cells` and `writing` are pieces of `flower`,
+`immunohistochemistry` and `page`, and `strokes` is the picture that the model `strokes` learned its style from."""
+_NETWORKS = {
+    "efficientnet_lite0": "EfficientNet-Lite0, trained on ImageNet",
+    "strokes": "a painter of one style, trained by `fast_style_training`",
+}
 _FEW = 3
 
 
@@ -49,8 +55,8 @@ def _index(entries: Sequence[Entry], techniques: Mapping[str, Technique[Any]]) -
 def _teaser(entry: Entry, technique: Technique[Any]) -> str:
     runs = _runs(entry.technique)
     lines = [f"### [{entry.title}]({entry.technique}.md)", technique.summary]
-    if runs and runs[0]["pictures"]:
-        first = runs[0]["pictures"][0]
+    given = {"input", *entry.runs[0].extra}
+    for first in [picture for picture in runs[0]["pictures"] if picture["name"] not in given][:1] if runs else []:
         source = f"{entry.technique}/{first['file']}"
         lines.append(f"[![{entry.title}: {first['name']}]({source}){{ width=280 loading=lazy }}]({entry.technique}.md)")
     return "\n\n".join(lines)
@@ -66,11 +72,18 @@ def _page(entry: Entry, technique: Technique[Any]) -> str:
         "## How to read it",
         entry.read.strip(),
         "## Pictures",
+        _made_by(entry),
         *[part for run in _runs(entry.technique) for part in _shown(entry.technique, run)],
         "## Parameters",
         parameter_table(technique),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _made_by(entry: Entry) -> str:
+    models = dict.fromkeys(shot.model for shot in entry.runs)
+    networks = " and ".join(f"`{model}` ({_NETWORKS[model]})" for model in models)
+    return f"The network is {networks}. `make gallery ONLY={entry.technique}` paints this page again."
 
 
 def _runs(technique: str) -> list[dict[str, Any]]:
@@ -81,12 +94,20 @@ def _runs(technique: str) -> list[dict[str, Any]]:
 def _shown(technique: str, run: Mapping[str, Any]) -> Iterator[str]:
     if run["caption"]:
         yield f"**{run['caption'][0].upper()}{run['caption'][1:]}**"
-    for picture in run["pictures"]:
-        says = picture["caption"] or picture["name"]
-        source = f"{technique}/{picture['file']}"
-        yield f"![{picture['name']}]({source}){{ width={min(picture['width'], 720)} loading=lazy }}\n\n*{says}*"
+    yield "\n".join(_figure(technique, picture) for picture in run["pictures"])
     yield f"```console\n$ {run['command']}\n```"
     yield from _report(run)
+
+
+def _figure(technique: str, picture: Mapping[str, Any]) -> str:
+    """Beside the next where there is room."""
+    source, width = f"{technique}/{picture['file']}", min(picture["width"], 720)
+    return (
+        f'<figure markdown="span" style="display: inline-block; margin: 0 1em 1em 0; vertical-align: top">\n'
+        f"![{picture['name']}]({source}){{ width={width} loading=lazy }}\n"
+        f'<figcaption style="max-width: {max(width, 200)}px">{picture["caption"] or picture["name"]}</figcaption>\n'
+        f"</figure>"
+    )
 
 
 def _report(run: Mapping[str, Any]) -> Iterator[str]:

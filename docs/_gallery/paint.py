@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["paint"]
 
 _MAX_EDGE = 1024  # of a picture on a page
+_GIVEN_EDGE = 224  # of a picture that goes in, beside the one that is looked at
 _FILM_EDGE = 288
 _FILM_FRAMES = 36
 
 
 def paint(entries: Collection[Entry], folder: Path) -> Iterator[str]:
     """Replace each entry's pictures and its runs.json under `folder`; yields a line about each run."""
-    with convscope.embedded() as client:
+    with TemporaryDirectory() as trained, convscope.embedded(models_dir=trained) as client:
         for entry in entries:
             home = folder / entry.technique
             shutil.rmtree(home, ignore_errors=True)
@@ -49,18 +51,18 @@ def _painted(client: Client, technique: str, shot: Shot, home: Path, number: int
         **shot.params,
     )
     result = run.result()
+    pictures = _given(shot, home, number)
     shown = shot.show or [name for name in result.images if name != "input"]
-    pictures = []
     captions = {artifact.name: artifact.caption for artifact in result.artifacts if artifact.kind == "image"}
     for name in shown:
         path = home / f"{number}-{name}.webp"
         picture = result.images[name].convert("RGB")
-        picture.thumbnail((_MAX_EDGE, _MAX_EDGE), Image.Resampling.LANCZOS)
-        picture.save(path, quality=86, method=6)
-        pictures.append({"file": path.name, "name": name, "caption": captions[name], "width": picture.width})
+        pictures.append(_kept(picture, path, name, captions[name], _MAX_EDGE))
     if shot.film and result.previews:
         film = result.animation(home / f"{number}-film.webp", max_edge=_FILM_EDGE, max_frames=_FILM_FRAMES)
-        pictures.append({"file": film.name, "name": "film", "caption": "step by step", "width": _FILM_EDGE})
+        with Image.open(film) as frames:
+            width = frames.width
+        pictures.append({"file": film.name, "name": "film", "caption": "step by step", "width": width})
     report = result.report
     return {
         "command": shot.command(technique),
@@ -70,3 +72,17 @@ def _painted(client: Client, technique: str, shot: Shot, home: Path, number: int
         "notes": list(report.notes),
         "predictions": [[item.label, round(item.probability, 3)] for item in report.predictions[:3]],
     }
+
+
+def _given(shot: Shot, home: Path, number: int) -> list[dict[str, Any]]:
+    """The further pictures that the run is given, by role."""
+    return [
+        _kept(photograph(name), home / f"{number}-{role}.webp", role, f"{role}: {name}", _GIVEN_EDGE)
+        for role, name in shot.extra.items()
+    ]
+
+
+def _kept(picture: Image.Image, path: Path, name: str, caption: str, edge: int) -> dict[str, Any]:
+    picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    picture.save(path, quality=86, method=6)
+    return {"file": path.name, "name": name, "caption": caption, "width": picture.width}

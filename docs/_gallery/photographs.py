@@ -1,7 +1,10 @@
-"""The photographs of the gallery: what scikit-image and scikit-learn bring along."""
+"""The pictures that the gallery begins with: photographs of scikit-image and scikit-learn, and the style we ship."""
 
 from __future__ import annotations
 
+from importlib.resources import files
+
+import numpy as np
 from PIL import Image
 
 __all__ = ["photograph"]
@@ -10,7 +13,7 @@ _MAX_EDGE = 640
 _CUT_OUT = {  # of which picture, and where in it: left, top, right, bottom
     "petals": ("flower", (238, 140, 398, 300)),
     "cells": ("immunohistochemistry", (0, 0, 290, 250)),
-    "writing": ("page", (0, 28, 384, 148)),
+    "writing": ("page", (0, 44, 384, 150)),
 }
 
 
@@ -33,6 +36,9 @@ def _pixels(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the li
         from sklearn.datasets import load_sample_image
 
         return load_sample_image(f"{name}.jpg")
+    if name == "strokes":
+        with (files("convscope_techniques.shipped") / name / "style.jpg").open("rb") as file:
+            return np.asarray(Image.open(file))
     import skimage.data
 
     if name == "motorcycle":
