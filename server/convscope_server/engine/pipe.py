@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import msgspec
 
@@ -47,9 +48,17 @@ def decode_report(body: bytes) -> Report:
 def read_frames(connection: socket.socket) -> Iterator[bytes]:
     """Bodies of frames until the other side goes away."""
     with connection.makefile("rb") as stream:
-        while len(header := stream.read(HEADER_BYTES)) == HEADER_BYTES:
-            length = body_length(header)
-            body = stream.read(length)
-            if len(body) < length:
+        while header := _whole(stream, HEADER_BYTES):
+            body = _whole(stream, body_length(header))
+            if body is None:
                 return
             yield body
+
+
+def _whole(stream: BinaryIO, size: int) -> bytes | None:
+    """So many bytes, or None where the other side is gone. One that died with words of ours unread resets."""
+    try:
+        data = stream.read(size)
+    except ConnectionError:
+        return None
+    return data if len(data) == size else None

@@ -73,9 +73,11 @@ def serve(connection: socket.socket, options: WorkerOptions, device: str, mark: 
     worker = Worker(shop, send, mark=mark)
 
     def listen() -> None:
-        for body in read_frames(connection):
-            worker.post(decode_command(body))
-        os._exit(0)
+        try:
+            for body in read_frames(connection):
+                worker.post(decode_command(body))
+        finally:  # however it ended: nobody would ever tell this process to stop
+            os._exit(0)
 
     send(worker.hello())
     threading.Thread(target=listen, name="convscope-listener", daemon=True).start()

@@ -54,6 +54,14 @@ def test_a_message_cut_off_by_a_crash_is_no_message() -> None:
         assert [decode_command(body) for body in read_frames(theirs)] == COMMANDS[:1]
 
 
+def test_who_dies_with_words_unread_has_gone_away_like_any_other() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(frame(REPORTS[0]))
+    ours.close()  # with what was sent to it unread, the other side is reset instead of reading the end
+    with theirs:
+        assert list(read_frames(theirs)) == []
+
+
 def test_a_worker_cannot_send_the_front_end_anything_but_reports() -> None:
     with pytest.raises(msgspec.ValidationError):
         decode_report(msgspec.msgpack.encode({"type": "Start", "spec": {}}))
