@@ -19,6 +19,7 @@ NAMES = (
     "fast_style",
     "fairness",
     "sharing",
+    "batching",
     "cancel",
     "watchers",
     "memory",

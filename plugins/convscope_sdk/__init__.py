@@ -44,6 +44,7 @@ from convscope_sdk.params import ImageParams, Params
 from convscope_sdk.run import Run
 from convscope_sdk.target import LayerRef, Target, TargetField, target_field
 from convscope_sdk.technique import Technique, technique
+from convscope_sdk.together import together
 from convscope_sdk.training import TrainingParams
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ __all__ = [
     "hookimpl",
     "target_field",
     "technique",
+    "together",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -18,6 +18,7 @@ from convscope_sdk.models import ModelKind, ModelSpec
 from convscope_sdk.params import ImageParams, Params
 from convscope_sdk.run import Run
 from convscope_sdk.technique import Technique
+from convscope_sdk.together import Together
 from convscope_sdk.training import TrainingParams
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = ["Prepared", "prepare", "start"]
 
 P = TypeVar("P", bound=Params)
 
-_END = object()
 _KIND_NEEDED: Mapping[str, ModelKind] = {
     "classes": "classifier",
     "generator": "generator",
@@ -115,11 +115,13 @@ def start(
     params: Mapping[str, Any] | Params | None = None,
     models: Mapping[str, Network] | None = None,
     checkpoint: Checkpoint | None = None,
-) -> Iterator[Event]:
+    tells_wishes: bool = False,
+) -> Generator[Event, Any, None]:
     """The events of one run in this process, with what `prepare` noted in front of them.
 
     Arguments are checked before this returns; the technique's code runs as the iterator is advanced, with the
-    run's own random numbers, and is closed with it.
+    run's own random numbers, and is closed with it. What it asks for by `together` it gets at once; where
+    `tells_wishes` is set they are yielded too, and answered by whoever sends something.
 
     Raises:
         TechniqueError: as `prepare`.
@@ -136,23 +138,27 @@ def start(
         open_model=opener,
         checkpoint=checkpoint,
     )
-    return _events(technique, prepared)
+    return _events(technique, prepared, tells_wishes=tells_wishes)
 
 
-def _events(technique: Technique[Any], prepared: Prepared) -> Iterator[Event]:
+def _events(technique: Technique[Any], prepared: Prepared, *, tells_wishes: bool) -> Generator[Event, Any, None]:
     from convscope_sdk.isolation import RandomState
 
     yield from map(Note, prepared.notes)
     random = RandomState.seeded(prepared.run.seed, prepared.run.device)
     # Authors annotate an Iterator; the decorator has checked that it is a generator.
-    steps = cast("Generator[Event, None, None]", technique.function(prepared.run))
+    steps = cast("Generator[Event, Any, None]", technique.function(prepared.run))
+    answer = None
     try:
         while True:
-            with random.swapped_in():
-                event = next(steps, _END)
-            if event is _END:
+            try:
+                with random.swapped_in():
+                    event = steps.send(answer)
+            except StopIteration:
                 return
-            yield cast("Event", event)
+            answer = None
+            if tells_wishes or not isinstance(event, Together):
+                answer = yield event
     finally:
         with random.swapped_in():
             steps.close()

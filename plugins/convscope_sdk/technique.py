@@ -52,6 +52,7 @@ class Technique(Generic[P]):
         extra_images: Further pictures it takes, by role, with a description each.
         stall_seconds: Longest time one step may take before the host takes the worker for stuck.
         cacheable: Whether the events of one run may stand for those of another with the same arguments.
+        batchable: Whether the host may answer what it asks for by `together` for several runs at once.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Technique(Generic[P]):
     extra_images: Mapping[str, str] = field(default_factory=dict)
     stall_seconds: float = 120.0
     cacheable: bool = True
+    batchable: bool = False
 
     def run(
         self,
@@ -116,6 +118,7 @@ def technique(
     extra_images: Mapping[str, str] | None = None,
     stall_seconds: float = 120.0,
     cacheable: bool = True,
+    batchable: bool = False,
     params: type[Params] | None = None,
 ) -> Callable[[Callable[[Run[P]], Iterator[Event]]], Technique[P]]:
     """Makes a `Technique` of a generator function that takes one `Run[SomeParams]`.
@@ -129,6 +132,8 @@ def technique(
         cacheable: Whether a server may answer a request with the events of an earlier run of the same arguments. False
             for a technique that leaves something behind, such as a trained model, or that looks at something besides
             its arguments.
+        batchable: It looks into the network by `yield from together(...)`, which the host may do for several runs at
+            once.
         params: Its parameters, where the annotation cannot be read at run time.
 
     Raises:
@@ -153,6 +158,7 @@ def technique(
             extra_images=dict(extra_images or {}),
             stall_seconds=stall_seconds,
             cacheable=cacheable,
+            batchable=batchable,
         )
 
     return decorate

@@ -153,6 +153,12 @@ class Settings(BaseModel):
         description="Bytes that models and runs may take on a device together; 0 chooses by its memory.",
     )
     max_live_runs: int = Field(default=8, ge=1, le=1024, description="Runs that take turns on one device.")
+    max_batch: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Runs of a batchable technique that may share a pass; 0 takes 8 on an accelerator, 1 on a CPU.",
+    )
     principal_running: int = Field(default=0, ge=0, description="Runs on devices for each principal; 0 for any number.")
     principal_queued: int = Field(default=0, ge=0, description="Runs that wait for each principal; 0 for any number.")
     principal_device_seconds: float = Field(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from convscope_sdk.errors import TechniqueError, UnknownName
 from convscope_server.runs.events import Error, FieldViolation
 
-__all__ = ["RequestError", "error_of"]
+__all__ = ["RequestError", "error_of", "looked_up"]
+
+T = TypeVar("T")
 
 
 class RequestError(Exception):
@@ -33,6 +36,17 @@ class RequestError(Exception):
     def unknown(cls, kind: str, name: str, names: Iterable[str], *, hint: str = "") -> RequestError:
         """NOT_FOUND with the nearest of `names`."""
         return cls(error_of(UnknownName.among(kind, name, names, hint=hint)))
+
+
+def looked_up(kind: str, name: str, of: Mapping[str, T]) -> T:
+    """What has that name.
+
+    Raises:
+        RequestError: nothing has; NOT_FOUND with the nearest names.
+    """
+    if name not in of:
+        raise RequestError.unknown(kind, name, of)
+    return of[name]
 
 
 def error_of(refusal: TechniqueError) -> Error:

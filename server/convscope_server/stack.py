@@ -98,6 +98,7 @@ def worker_options(settings: Settings, *, content_url: str = "", index_dir: str 
         model_budget_bytes=int(settings.model_budget_bytes),  # plain, for the pipe
         device_memory_bytes=int(settings.device_memory_bytes),
         max_live_runs=settings.max_live_runs,
+        max_batch=settings.max_batch,
         max_image_pixels=settings.max_image_pixels,
         warm_models=settings.warm_models,
         stall_seconds=settings.stall_seconds,

@@ -12,7 +12,7 @@ REASON = re.compile(r"[A-Z]+(?:_[A-Z]+)*")
 # Which argument of a call is a reason.
 PLACE = {"of": 1, "invalid": 0, "Error": 2}
 # "no such …" of UnknownName.among makes its reason from what it looks for.
-KINDS = ("among", "unknown")
+KINDS = ("among", "unknown", "looked_up")
 
 
 def _constant(node: ast.expr | None) -> str | None:

@@ -16,7 +16,20 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 
-from convscope_sdk import Event, Heatmap, Image, ImageParams, Params, Progress, Run, Table, Technique, technique
+from convscope_sdk import (
+    Event,
+    Heatmap,
+    Image,
+    ImageParams,
+    Network,
+    Params,
+    Progress,
+    Run,
+    Table,
+    Technique,
+    technique,
+    together,
+)
 
 COUNTER = itertools.count()
 SEEN: list[int] = []
@@ -57,11 +70,33 @@ def _bright(run: Run[Any]) -> Heatmap:
     return Heatmap("brightness", run.image.mean(1)[0])
 
 
-@technique("good.brightness", needs={"image"})
+def _brightness(_network: Network, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+    return (pixels.mean(1),)
+
+
+def _contrast(_network: Network, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+    return ((pixels - pixels.mean(0)).mean(1),)
+
+
+@technique("good.brightness", needs={"image"}, batchable=True)
 def good(run: Run[Good]) -> Iterator[Event]:
     """How bright each pixel is."""
     for step in range(1, run.params.steps + 1):
         yield Progress(step, run.params.steps)
+    (brightness,) = yield from together(_brightness, run.network, run.image)
+    yield Heatmap("brightness", brightness[0])
+
+
+@technique("bad.mixer", needs={"image"}, batchable=True)
+def mixer(run: Run[Good]) -> Iterator[Event]:
+    """Compares each picture of a batch with the others."""
+    (contrast,) = yield from together(_contrast, run.network, run.image)
+    yield Heatmap("contrast", contrast[0])
+
+
+@technique("bad.boaster", needs={"image"}, batchable=True)
+def boaster(run: Run[Good]) -> Iterator[Event]:
+    """Says that it can be batched, and asks for nothing."""
     yield _bright(run)
 
 
@@ -288,6 +323,7 @@ BAD: dict[str, list[Callable[[], Technique[Any]]]] = {
     "check_cancels_within_one_step": [lambda: deaf, lambda: busy],
     "check_same_seed_same_pixels": [lambda: unseeded],
     "check_interleaved_runs_do_not_disturb_each_other": [lambda: neighbour],
+    "check_batched_runs_equal_single_ones": [lambda: mixer, lambda: boaster],
     "check_survives_odd_pictures": [lambda: fragile],
     "check_needs_are_honest": [lambda: secret, lambda: headstrong],
     "check_runs_with_defaults": [lambda: defaults],

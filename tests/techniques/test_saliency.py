@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from convscope_sdk.events import Heatmap, ImageGrid, Predictions
-from convscope_techniques.attribution.saliency import reduced, saliency
+from convscope_sdk.target import Target
+from convscope_techniques.attribution.saliency import reduced, saliency, scored_gradients
 from support.collected import Collected
 from support.zoo import network_of, tiny
 
@@ -29,6 +30,18 @@ def test_a_contrast_is_the_difference_of_two_gradients() -> None:
         target: Collected(saliency.run(tiny(), PICTURE, target=target)).tensor("gradient") for target in (2, 5, "2-5")
     }
     assert torch.allclose(gradient["2-5"], gradient[2] - gradient[5], atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["top1", "class:3", "2-5", "conv2:3@8,8"])
+def test_each_picture_of_a_batch_has_the_gradient_of_its_own_target(target: str) -> None:
+    network, pixels = tiny(), torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(4)) ** 3
+    parsed = Target.parse(target)
+    score, logits, gradient = scored_gradients(network, pixels, target=parsed)
+    for row, picture in enumerate(pixels.split(1)):  # type: ignore[no-untyped-call]  # torch's
+        alone = scored_gradients(network, picture, target=parsed)
+        for ours, its in zip((score, logits, gradient), alone, strict=True):
+            assert torch.allclose(ours[row : row + 1], its, atol=1e-5)
+    assert (score.shape, gradient.shape) == ((5,), (5, 3, 32, 32))
 
 
 def test_a_unit_inside_the_network_can_be_explained() -> None:

@@ -35,6 +35,7 @@ from convscope_sdk.conformance.declared import (
 )
 from convscope_sdk.conformance.inputs import check_needs_are_honest, check_survives_odd_pictures
 from convscope_sdk.conformance.repeats import (
+    check_batched_runs_equal_single_ones,
     check_interleaved_runs_do_not_disturb_each_other,
     check_same_seed_same_pixels,
 )
@@ -73,6 +74,7 @@ CHECKS: Sequence[CheckFunction] = (
     check_cancels_within_one_step,
     check_same_seed_same_pixels,
     check_interleaved_runs_do_not_disturb_each_other,
+    check_batched_runs_equal_single_ones,
     check_survives_odd_pictures,
     check_needs_are_honest,
     check_runs_with_defaults,
@@ -86,6 +88,7 @@ __all__ = [
     "NotConcerned",
     "Outcome",
     "Subject",
+    "check_batched_runs_equal_single_ones",
     "check_cancels_within_one_step",
     "check_closed_early_leaves_the_network_clean",
     "check_describes_itself",

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from convscope_sdk.network import Network
     from convscope_sdk.technique import Technique
 
-__all__ = ["Recording", "arrays", "record", "same"]
+__all__ = ["Recording", "alike", "arrays", "record", "same"]
+
+_ROUNDING = 1e-4
 
 
 @dataclass(slots=True)
@@ -193,6 +195,50 @@ def same(first: object, second: object) -> bool:
         return False
     words = ("name", "text", "step", "total", "rows", "items", "caption")
     return all(_equal(getattr(first, word, None), getattr(second, word, None)) for word in words)
+
+
+def alike(first: object, second: object) -> bool:
+    """Whether two events say the same but for rounding: arrays and numbers within a ten-thousandth of the largest."""
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, Note):
+        return True
+    ours = [*arrays(first), *_numbers(first)]
+    theirs = [*arrays(second), *_numbers(second)]
+    words = ("name", "text", "caption")
+    return (
+        len(ours) == len(theirs)
+        and all(map(_near, ours, theirs))
+        and all(_equal(getattr(first, word, None), getattr(second, word, None)) for word in words)
+    )
+
+
+def _numbers(event: object) -> list[NDArray[Any]]:
+    """The plain numbers in an event, as one array."""
+    found: list[float] = []
+
+    def collect(value: object) -> None:
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            for each in value:
+                collect(each)
+        elif isinstance(value, int | float):
+            found.append(float(value))
+
+    for name in ("rows", "items", "values", "step", "total"):
+        collect(getattr(event, name, None))
+    return [np.asarray(found)]
+
+
+def _near(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    if first.shape != second.shape:
+        return False
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    scale = float(np.abs(first[np.isfinite(first)]).max(initial=0.0))
+    # Of 8-bit pixels, the next one.
+    allowed = max(_ROUNDING * scale, 1.0 if scale > 1 and np.array_equal(first, first.round()) else 0.0)
+    return bool(np.allclose(first, second, rtol=0, atol=allowed, equal_nan=True))
 
 
 def _equal(first: Any, second: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,8 @@ class Subject:
         *,
         seed: int = _SEED,
         params: Mapping[str, Any] | None = None,
-    ) -> Iterator[Event]:
+        tells_wishes: bool = False,
+    ) -> Generator[Event, Any, None]:
         """A run's events, its arguments checked by now.
 
         Args:
@@ -66,6 +67,7 @@ class Subject:
             image: The kit's photograph where absent and needed.
             seed: Of its random numbers.
             params: Instead of those that keep runs short.
+            tells_wishes: Whether it yields what it asks for by `together`.
         """
         if image is None and "image" in self.technique.needs:
             image = photograph()
@@ -81,6 +83,7 @@ class Subject:
             seed=seed,
             params=chosen,
             models={_GENERATOR: painter()} if _GENERATOR in chosen.values() else None,
+            tells_wishes=tells_wishes,
         )
 
     def recording(self, name: str) -> Recording:

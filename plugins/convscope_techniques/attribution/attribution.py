@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -38,12 +38,12 @@ class Found(NamedTuple):
     target: Target | None
 
 
-Reporting = Generator[Event, None, Found]
+Reporting = Generator[Event, Any, Found]
 """What an attribution's function gives: its events, and in the end the map."""
 
 
 def attribution(
-    identifier: str, *, needs: Collection[str], cites: str
+    identifier: str, *, needs: Collection[str], cites: str, batchable: bool = False
 ) -> Callable[[Callable[[Run[P]], Reporting]], Technique[P]]:
     """Makes a `Technique` of a generator function that yields its events and returns the map it `Found`.
 
@@ -64,23 +64,23 @@ def attribution(
                 for event in scorecard(run, found.values, found.target, remade):
                     yield _later(event, done, further)
 
-        return technique(identifier, needs=needs, cites=cites, extra_images=MASK)(reported)
+        return technique(identifier, needs=needs, cites=cites, extra_images=MASK, batchable=batchable)(reported)
 
     return decorate
 
 
-def _counted(events: Reporting, further: int) -> Generator[Event, None, tuple[int, Found]]:
+def _counted(events: Reporting, further: int) -> Generator[Event, Any, tuple[int, Found]]:
     """The events, with progress towards so many further steps, then how many steps they took, and what they found."""
-    done = 0
+    done, answer = 0, None
     while True:
         try:
-            event = next(events)
+            event = events.send(answer)
         except StopIteration as end:
             return done, end.value
         if isinstance(event, Progress):
             done = event.total
             event = replace(event, total=event.total + further)
-        yield event
+        answer = yield event
 
 
 def _later(event: Event, done: int, further: int) -> Event:

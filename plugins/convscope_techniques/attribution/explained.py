@@ -12,7 +12,7 @@ from convscope_sdk.events import Event, Note, Predictions, Scores
 from convscope_sdk.network import Network
 from convscope_sdk.target import Target, TargetField, target_field
 
-__all__ = ["DEFAULT_TARGET", "TARGET_HELP", "Explained", "TargetField", "explain"]
+__all__ = ["DEFAULT_TARGET", "TARGET_HELP", "Explained", "TargetField", "explain", "scored_each"]
 
 DEFAULT_TARGET = target_field("top1")
 TARGET_HELP = "What is explained: `top1`, a class, a contrast `285-281`, or a unit `blocks.4:17`."
@@ -56,6 +56,17 @@ def explain(network: Network, pixels: Tensor, target: Target) -> Explained:
         logits = network.logits(pixels)
     resolved = network.resolve(target, pixels)
     return Explained(resolved, network.score(pixels, resolved), logits)
+
+
+def scored_each(network: Network, pixels: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """(B,) scores and (B, classes) logits: each picture's score of its own target, such as its own first class."""
+    if not target.is_class:
+        with torch.no_grad():
+            logits = network.logits(pixels)
+        return network.score(pixels, network.resolve(target, pixels)), logits
+    logits = network.logits(pixels)
+    scores = [network.target_value(network.resolve(target, logits=row), logits=row) for row in torch.split(logits, 1)]
+    return torch.cat(scores), logits
 
 
 def _named(network: Network, target: Target) -> str:

@@ -9,12 +9,15 @@ import torch
 from pydantic import Field
 
 from convscope_sdk.events import Event, Heatmap, ImageGrid, Tensor
+from convscope_sdk.network import Network
 from convscope_sdk.run import Run
+from convscope_sdk.target import Target
+from convscope_sdk.together import together
 from convscope_techniques.attribution.attribution import Found, Reporting, attribution
-from convscope_techniques.attribution.explained import explain
+from convscope_techniques.attribution.explained import Explained, scored_each
 from convscope_techniques.attribution.params import AttributionParams
 
-__all__ = ["Reduce", "SaliencyParams", "reduced", "saliency"]
+__all__ = ["Reduce", "SaliencyParams", "reduced", "saliency", "scored_gradients"]
 
 Reduce = Literal["max", "mean", "none"]
 
@@ -39,6 +42,7 @@ class SaliencyParams(AttributionParams):
     "saliency",
     needs={"image", "gradients", "classes"},
     cites="Simonyan, Vedaldi & Zisserman 2013, arXiv:1312.6034",
+    batchable=True,
 )
 def saliency(run: Run[SaliencyParams]) -> Reporting:
     """Which pixels change the score most: the magnitude of its gradient with respect to the picture.
@@ -47,10 +51,9 @@ def saliency(run: Run[SaliencyParams]) -> Reporting:
     max over channels of |gradient|. Tensor `gradient` is the raw gradient, (3, H, W).
     """
     params = run.params
-    with torch.enable_grad():
-        pixels = run.image.detach().requires_grad_()
-        explained = explain(run.network, pixels, params.target)
-        (gradient,) = torch.autograd.grad(explained.score.sum(), pixels)
+    score, logits, gradient = yield from together(scored_gradients, run.network, run.image, target=params.target)
+    target = run.network.resolve(params.target, run.image, logits=logits)
+    explained = Explained(target, score, logits)
     yield from explained.events(run.network)
     sensitivity = gradient * run.image if params.times_input else gradient
     values = reduced(sensitivity, params.reduce, signed=params.signed)[0]
@@ -62,6 +65,17 @@ def saliency(run: Run[SaliencyParams]) -> Reporting:
     yield Tensor("gradient", gradient[0], caption="of the score with respect to pixels in [0, 1]")
     shown = reduced(sensitivity, "max", signed=params.signed)[0] if params.reduce == "none" else values
     return Found(shown[0], explained.target)
+
+
+def scored_gradients(
+    network: Network, pixels: torch.Tensor, *, target: Target
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(B,) scores, (B, classes) logits and (B, 3, H, W) gradients: each picture's own, in one pass there and back."""
+    with torch.enable_grad():
+        leaf = pixels.detach().requires_grad_()
+        score, logits = scored_each(network, leaf, target)
+        (gradient,) = torch.autograd.grad(score.sum(), leaf)
+    return score.detach(), logits.detach(), gradient
 
 
 def reduced(gradient: torch.Tensor, reduce: Reduce, *, signed: bool = False) -> torch.Tensor:

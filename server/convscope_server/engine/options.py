@@ -42,6 +42,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
         model_budget_bytes: What models may take together on a device; 0: chosen from its memory.
         device_memory_bytes: What models and runs may take of a device together; 0: chosen from its memory.
         max_live_runs: Runs that take turns on one device.
+        max_batch: Runs that may share a pass through a network; 0: 8 on an accelerator, and 1, none, on a CPU.
         max_image_pixels: Larger pictures are refused.
         warm_models: Loaded before the worker says that it is ready.
         stall_seconds: Longest step where the technique states no shorter limit; 0: each technique's own.
@@ -64,6 +65,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     model_budget_bytes: int = 0
     device_memory_bytes: int = 0
     max_live_runs: int = 8
+    max_batch: int = 0
     max_image_pixels: int = 50_000_000
     warm_models: tuple[str, ...] = ("efficientnet_lite0",)
     stall_seconds: float = 0.0

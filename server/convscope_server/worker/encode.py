@@ -16,7 +16,7 @@ from convscope_sdk.encoding import HOST_MEDIA_TYPES
 from convscope_sdk.render import Rendered
 from convscope_server.engine.blame import EncoderAuthor
 from convscope_server.engine.messages import PreviewOptions
-from convscope_server.errors import RequestError
+from convscope_server.errors import looked_up
 from convscope_server.runs.events import Artifact
 
 if TYPE_CHECKING:
@@ -56,10 +56,9 @@ def encoders_for(media_types: Iterable[str], encoders: Mapping[str, LoadedEncode
     """
     chosen: dict[ResultKind, LoadedEncoder] = {}
     for media_type in media_types:
-        if media_type in encoders:
-            chosen[encoders[media_type].encoder.kind] = encoders[media_type]
-        elif media_type not in HOST_MEDIA_TYPES:
-            raise RequestError.unknown("artifact encoder", media_type, encoders)
+        if media_type not in HOST_MEDIA_TYPES:
+            loaded = looked_up("artifact encoder", media_type, encoders)
+            chosen[loaded.encoder.kind] = loaded
     return chosen
 
 

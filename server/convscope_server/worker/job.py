@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convscope_sdk.events import Event as Yielded
 from convscope_sdk.inprocess import prepare
 from convscope_sdk.isolation import RandomState
+from convscope_sdk.loader import BUILTIN_PACKAGE
+from convscope_sdk.together import Together
 from convscope_server.engine.messages import Attained, RunSpec
 from convscope_server.runs.events import Cancelled, CancelReason, Error, Failed, Started
 from convscope_server.worker.faults import fault
@@ -44,6 +46,9 @@ class Job:
         litter: What its steps have left lying about.
         ended: Whether its terminal event has been recorded.
         random: Its random generators, once it has begun.
+        wish: What it waits for, alone or together with other runs.
+        wished_at: Since when, by the monotonic clock.
+        has_wished: Whether it has ever waited so.
         cancel_reason: Set from any thread to have it cancelled at its next step.
     """
 
@@ -56,6 +61,7 @@ class Job:
         making: Making,
         *,
         max_image_pixels: int,
+        shares: bool = False,
     ) -> None:
         self.spec = spec
         self.author = author
@@ -67,7 +73,13 @@ class Job:
         self.litter = Litter()
         self.ended = False
         self.random: RandomState | None = None
+        self.wish: Together | None = None
+        self.wished_at = 0.0
+        self.has_wished = not shares
         self.cancel_reason: CancelReason | None = None
+        self._shares = shares
+        self._answer: tuple[Any, ...] | None = None
+        self._batch = 1
         self._loaded = loaded
         self._recorder = recorder
         self._making = making
@@ -159,6 +171,15 @@ class Job:
         self._run = replace(prepared.run, thrift=spec.thrift)
         self._generator = self._loaded.technique.function(self._run)
 
+    def must_be_looked_at_closely(self, jobs: Iterable[Job], *, ends: bool) -> bool:
+        """Whether a write that counters miss could reach another of the jobs: now, or after this one where it ends.
+
+        Looking reads every byte of the network. Our own techniques are read closely by our tests instead.
+        """
+        if self.author.package == BUILTIN_PACKAGE:
+            return False
+        return ends or any(other is not self and other.networks.keys() & self.networks for other in jobs)
+
     def note_opened(self, network: Network) -> None:
         """Say in the log what its reader should know of a network that the run has got."""
         if network.spec.random_weights:
@@ -180,8 +201,26 @@ class Job:
         """
         assert self._generator is not None
         self._recorder.encoding = None
-        self._yielded = next(self._generator, _NOTHING)
-        return self._yielded is not _NOTHING
+        answer, self._answer, self.wish = self._answer, None, None
+        yielded = self._advance(answer)
+        while isinstance(yielded, Together) and not self._shares:
+            yielded = self._advance(None)
+        if isinstance(yielded, Together):
+            self.wish, self.wished_at, self.has_wished = yielded, time.monotonic(), True
+            return True
+        self._yielded = yielded
+        return yielded is not _NOTHING
+
+    def answer(self, answer: tuple[Any, ...] | None, *, together: int) -> None:
+        """Fulfil its wish, with so many runs in one batch; None leaves it to the run itself, in its next step."""
+        self.wish, self._answer = None, answer
+        self._batch = max(self._batch, together)
+
+    def _advance(self, answer: tuple[Any, ...] | None) -> object:
+        try:
+            return self._generator.send(answer)  # type: ignore[union-attr]  # @technique takes generator functions only
+        except StopIteration:
+            return _NOTHING
 
     def record(self) -> None:
         """Put what the last step yielded into the log.
@@ -203,6 +242,7 @@ class Job:
             BaseException: whatever they raise.
         """
         self._making.release()
+        self.wish = self._answer = None
         generator, self._generator = self._generator, None
         if generator is not None:
             generator.close()  # type: ignore[attr-defined]  # @technique takes generator functions only
@@ -212,6 +252,8 @@ class Job:
         assert self._run is not None
         self.ended = True
         facts = provenance(self.spec, self._run, self.networks, self.author)
+        if self._batch > 1:
+            facts["batch"] = self._batch
 
         def otherwise(error: BaseException) -> Failed:
             return Failed(fault(error, self.author, run=self.spec.id, device=device))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from convscope_sdk.isolation import ModeGuard
@@ -36,9 +37,10 @@ from convscope_server.engine.messages import (
     Unfit,
     UnloadModel,
 )
-from convscope_server.errors import RequestError
+from convscope_server.errors import RequestError, looked_up
 from convscope_server.runs.events import Error, Failed
 from convscope_server.worker.administration import administer
+from convscope_server.worker.batching import Batching, default_batch
 from convscope_server.worker.borrowed import BorrowedModels
 from convscope_server.worker.encode import encoders_for
 from convscope_server.worker.encoder import Inline, encoder_for
@@ -53,7 +55,6 @@ from convscope_server.worker.turns import Turns
 from convscope_server.worker.watchdog import StepEndedError, Watchdog
 
 if TYPE_CHECKING:
-    from convscope_sdk.loader import Loaded
     from convscope_sdk.network import Network
     from convscope_server.worker.workshop import Workshop
 
@@ -96,6 +97,7 @@ class Worker:
         limit = workshop.options.max_run_memory_bytes or default_run_memory(device)
         self._gauge = Gauge(device)
         self._watchdog = Watchdog(send, self._gauge, limit)
+        self._batching = Batching(workshop.options.max_batch or default_batch(device), device)
         self._mark = mark
         self._clerk = ThreadPoolExecutor(1, "convscope-clerk")
         self._random_owner: Job | None = None
@@ -135,9 +137,8 @@ class Worker:
         self._report_models()
         try:
             while self._take_commands(wait=not until_idle):
-                job = self._next_job()
-                if job is not None:
-                    self._turn(job, modes)
+                if job := self._turns.next(self._jobs.values()):
+                    self._turn(self._batching.instead_of(job, self._jobs.values()), modes)
         finally:
             self._watchdog.stop()
             for job in list(self._jobs.values()):
@@ -169,7 +170,7 @@ class Worker:
     def _admit(self, spec: RunSpec) -> None:
         recorder = Recorder(spec.id, spec.previews, self._send, self._encoder)
         try:
-            loaded = self._technique_of(spec)
+            loaded = looked_up("technique", spec.technique, self._shop.techniques)
             if encoders := encoders_for(spec.media_types, self._shop.encoders):
                 # Plugins' encoders work in turn with the steps, under the same watch.
                 recorder = Recorder(spec.id, spec.previews, self._send, Inline(), encoders)
@@ -178,36 +179,33 @@ class Worker:
             return
         author = Author(spec.technique, loaded.package, loaded.version)
         making = Making(self._shop.shelf, spec, self._offer)
-        job = Job(spec, loaded, author, recorder, making, max_image_pixels=self._shop.options.max_image_pixels)
+        shares = loaded.technique.batchable and self._batching.most > 1
+        pixels = self._shop.options.max_image_pixels
+        job = Job(spec, loaded, author, recorder, making, max_image_pixels=pixels, shares=shares)
         with self._lock:
             self._jobs[spec.id] = job
 
-    def _technique_of(self, spec: RunSpec) -> Loaded:
-        if spec.technique not in self._shop.techniques:
-            raise RequestError.unknown("technique", spec.technique, self._shop.techniques)
-        return self._shop.techniques[spec.technique]
-
-    def _next_job(self) -> Job | None:
-        return self._turns.next(self._jobs.values())
-
     def _turn(self, job: Job, modes: ModeGuard) -> None:
-        """One step of one run, and everything that must hold after it."""
+        """One step of one run, or a pass for several, and everything that must hold after it."""
+        sharing: list[Job] = []
         job.turn_began = time.perf_counter()
         with self._watched(job):
             if job.cancel_reason is not None:
                 self._stop(job, modes, lambda: job.cancel(job.cancel_reason or "requested"))
             elif job.overdue:
                 self._stop(job, modes, lambda: job.fail(overdue(job.attained)))
+            elif sharing := self._batching.met_by(job, self._jobs.values()):
+                self._share(sharing, modes)
             else:
                 self._step(job, modes)
-                self._account(job)
-        if job.ended:
-            self._forget(job)
+                self._account(job, job.used - job.attained)
+        for each in sharing or [job]:
+            if each.ended:
+                self._forget(each)
 
-    def _account(self, job: Job) -> None:
-        used = job.used
-        self._turns.took(job, used - job.attained)
-        job.attained, job.turn_began = used, time.perf_counter()
+    def _account(self, job: Job, seconds: float) -> None:
+        self._turns.took(job, seconds)
+        job.attained, job.turn_began = job.attained + seconds, time.perf_counter()
         if job.attained - job.told > _TELL_EVERY and not job.ended:
             job.told = job.attained
             self._send(job.taken)
@@ -224,11 +222,23 @@ class Worker:
             # Loading a model is the server's own step, not the technique's.
             held = job.held if job.begun else None
             watch.enter_context(self._watchdog.watching(job.spec.id, self._stall_seconds(job), held))
-            if held is not None:
+            if held is not None and not self._batching.met_by(job, self._jobs.values()):  # else it is that of several
                 watch.enter_context(self._gauge.measuring(job.footprint))
             yield
             if held is not None:
                 job.held = max(0, held + self._watchdog.grown)
+
+    def _share(self, jobs: list[Job], modes: ModeGuard) -> None:
+        with self._watchdog.interruptible():
+            self._batching.share(jobs)
+        leaks = self._leaks(jobs[0], modes, thorough=False)
+        seconds = (jobs[0].used - jobs[0].attained) / len(jobs)
+        for job in jobs:
+            if leaks:
+                self._finish(job, partial(job.fail, leak(job.author, leaks)))
+            self._account(job, seconds)
+        if leaks:
+            self._mend(jobs[0], modes)
 
     def _step(self, job: Job, modes: ModeGuard) -> None:
         try:
@@ -327,7 +337,8 @@ class Worker:
             return leaks
         guards = [self._guards.of(network) for network in job.networks.values()]
         leaks += dict.fromkeys(leak for guard in guards for leak in guard.leaks())
-        if not leaks and self._must_look_closely(job, ends=thorough) and any(g.values_changed() for g in guards):
+        closely = job.must_be_looked_at_closely(self._jobs.values(), ends=thorough)
+        if not leaks and closely and any(g.values_changed() for g in guards):
             leaks.append("parameter values")
         return leaks
 
@@ -337,15 +348,6 @@ class Worker:
 
     def _litter(self, job: Job) -> list[str]:
         return job.litter.left() if self._leaves_litter(job) else []
-
-    def _must_look_closely(self, job: Job, *, ends: bool) -> bool:
-        """Whether a write that counters miss could reach another run: now, or after this one.
-
-        It reads every byte of the network. Our own techniques are read closely by our tests instead.
-        """
-        if job.author.package == BUILTIN_PACKAGE:
-            return False
-        return ends or any(other is not job and other.networks.keys() & job.networks for other in self._jobs.values())
 
     def _mend(self, job: Job, modes: ModeGuard) -> None:
         """Put modes and networks back as they were."""

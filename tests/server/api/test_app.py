@@ -139,6 +139,7 @@ def test_every_setting_of_workers_reaches_them(tmp_path: Path) -> None:
         strict=True,
         model_budget_bytes=7,
         max_live_runs=2,
+        max_batch=5,
         max_image_pixels=9,
         warm_models=(),
         stall_seconds=3.0,
