@@ -31,6 +31,13 @@ def test_a_batch_has_the_gram_matrices_and_gradients_of_its_pictures_alone(seed:
     assert torch.allclose(gradient, torch.cat(gradients))
 
 
+def test_features_with_channels_last_have_the_same_gram_matrix_and_a_gradient_laid_out_as_they_are() -> None:
+    plain, last = _features(0), _features(0).contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert torch.allclose(gram(last), gram(plain))
+    (gradient,) = torch.autograd.grad(gram(last).square().sum(), last)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
 @given(st.integers(0, 1000))
 def test_a_gram_matrix_forgets_where_things_are(seed: int) -> None:
     f = _features(seed)

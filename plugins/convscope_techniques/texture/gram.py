@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from convscope_techniques.synthesis.penalty import absolute_variation, total_variation
@@ -40,10 +41,12 @@ _LEAST = 1e-16  # of a layer that says nothing, and is to go on saying nothing
 
 def gram(features: Tensor) -> Tensor:
     """(B, C, C) Gram matrices F·Fᵀ / (C·H·W) of features (B, C, H, W)."""
-    flat = features.flatten(2)
-    if len(flat) > 1:
+    if len(features) > 1:
+        flat = features.flatten(2)
         return flat @ flat.mT / flat[0].numel()
-    alone = flat.squeeze(0)  # a batched product takes longer, backwards most of all
+    # A batched product takes longer, and so does one whose gradient is laid out otherwise than the features.
+    channels_last = features.is_contiguous(memory_format=torch.channels_last)
+    alone = features.permute(0, 2, 3, 1).flatten(0, 2).T if channels_last else features.flatten(2).squeeze(0)
     return (alone @ alone.T / alone.numel())[None]
 
 
