@@ -6,6 +6,7 @@ import contextlib
 import random
 import socket
 import threading
+import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import psutil
 import convscope
 from convscope.events import RunEvent
 from convscope.testing import ServerProcess
+from support.postgres import PostgresServer
 
 __all__ = ["ENDS", "Asker", "Prey"]
 
@@ -60,6 +62,13 @@ class Prey(ServerProcess):
                 psutil.Process(pid).kill()
                 self.kills["worker"] += 1
 
+    def lose_the_database(self, postgres: PostgresServer) -> None:
+        """It is away for a moment."""
+        postgres.stop()
+        self.kills["database"] += 1
+        time.sleep(0.5)
+        postgres.start()
+
     def orphans(self) -> list[psutil.Process]:
         """Those of all that it ever had which live although they should not; they get some seconds to end."""
         return psutil.wait_procs(self.pids, timeout=20)[1]
@@ -70,15 +79,15 @@ class Asker(threading.Thread):
     """Asks for runs until told to stop, and watches each to its end through whatever happens.
 
     Attributes:
-        accepted: Ids of runs that it was promised.
-        logs: What it saw of each.
+        enough: Set it, and its present run is the last.
+        logs: What it saw of each run that it was promised.
         results: Their tensors, by run, of those that succeeded; `seeds` are what they started from.
         trouble: What no client should meet.
     """
 
     address: str
     dice: random.Random
-    enough: threading.Event
+    enough: threading.Event = field(default_factory=threading.Event)
     logs: dict[str, list[RunEvent]] = field(default_factory=dict)
     results: dict[str, bytes] = field(default_factory=dict)
     seeds: dict[str, int] = field(default_factory=dict)
@@ -91,7 +100,7 @@ class Asker(threading.Thread):
 
     def run(self) -> None:
         try:
-            with convscope.connect(self.address) as client:
+            with convscope.connect(self.address, give_up_after=3600) as client:
                 while not self.enough.is_set():
                     self._one(client)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the test has to hear of it

@@ -48,9 +48,8 @@ class PostgresServer:
         """Returns when it answers."""
         options = ["-D", "data", "-k", str(self.folder), "-c", "listen_addresses=", "-c", "fsync=off"]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._programs / "postgres", *options], cwd=self.folder, stdout=log, stderr=log, **self._account
-            )
+            command = [*self._as_account, self._programs / "postgres", *options]
+            self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -80,10 +79,16 @@ class PostgresServer:
     def _conninfo(self) -> str:
         return f"host={self.folder} user={_SUPER} dbname=postgres"
 
+    @property
+    def _as_account(self) -> list[str]:
+        # Not by subprocess, which then forks in earnest: gRPC's threads do not survive that.
+        options = {"user": "--reuid", "group": "--regid"}
+        words = [f"{options[key]}={number}" for key, number in self._account.items()]
+        return ["setpriv", *words, "--clear-groups"] if words else []
+
     def _call(self, program: str, *words: str) -> None:
-        done = subprocess.run(
-            [self._programs / program, *words], cwd=self.folder, capture_output=True, check=False, **self._account
-        )
+        command = [*self._as_account, self._programs / program, *words]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
 
 
