@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from convscope_techniques.embedding import distances, quality
+from convscope_techniques.embedding.distances import Metric
 from convscope_techniques.embedding.quality import accuracy, continuity, precision, trustworthiness
 
 
@@ -35,3 +37,15 @@ def test_accuracy_counts_who_agrees_with_most_of_its_neighbours() -> None:
 
 def test_precision_is_the_share_of_neighbours_with_the_label() -> None:
     assert precision(np.array([[0, 1], [1, 2]]), ["a", "b", "b"], ["a", "b"]) == 0.75
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_it_is_the_same_however_little_is_in_memory_at_once(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    features, layout = rng.normal(size=(60, 7)), rng.normal(size=(60, 2))
+    whole = trustworthiness(features, layout, 4, metric), continuity(features, layout, 4, metric)
+    monkeypatch.setattr(quality, "_ROWS", 11)
+    monkeypatch.setattr(quality, "_DISTANCES", 150)
+    monkeypatch.setattr(distances, "_ROWS", 13)
+    assert trustworthiness(features, layout, 4, metric) == pytest.approx(whole[0], abs=1e-12)
+    assert continuity(features, layout, 4, metric) == pytest.approx(whole[1], abs=1e-12)

@@ -156,5 +156,5 @@ def _blocks(count: int) -> list[slice]:
 
 def _single(rows: Floats, metric: Metric) -> NDArray[np.float32]:
     if metric == "cosine":
-        rows = unit_rows(rows.astype(np.float64))
+        rows = unit_rows(rows)
     return np.ascontiguousarray(rows, np.float32)

@@ -99,10 +99,16 @@ def compared(queries: Floats, features: Floats, metric: Metric = "l2") -> NDArra
     return roots
 
 
-def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of length 1; rows of nothing but zeros stay."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    found: NDArray[np.float64] = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+def unit_rows(rows: Floats) -> NDArray[np.float64]:
+    """Rows of length 1, made some at a time, so that a million take the memory of what is given back alone.
+
+    Rows of nothing but zeros stay.
+    """
+    found = np.zeros(rows.shape, np.float64)
+    for start in range(0, len(rows), _ROWS):
+        wide = rows[start : start + _ROWS].astype(np.float64)
+        length = np.linalg.norm(wide, axis=1, keepdims=True)
+        np.divide(wide, length, out=found[start : start + _ROWS], where=length > 0)
     return found
 
 
@@ -145,5 +151,5 @@ def _lacking(own: Floats, lengths: Floats) -> NDArray[np.bool_]:
 
 def _single(rows: Floats, metric: Metric) -> NDArray[np.float32]:
     if metric == "cosine":
-        return unit_rows(rows.astype(np.float64)).astype(np.float32)
+        return unit_rows(rows).astype(np.float32)
     return np.asarray(rows, np.float32)

@@ -132,7 +132,7 @@ class _View:
         """Features whose L2 distances are those asked for, up to a factor."""
         if self.params.metric == "l2":
             return self.features
-        return unit_rows(self.features.astype(np.float64)).astype(np.float32)
+        return unit_rows(self.features).astype(np.float32)
 
     def lay_out(self, pictures: Pictures, *, done: int, total: int) -> Generator[Event, None, Layout]:
         """(n, 2), with progress and previews while t-SNE forms."""

@@ -13,6 +13,8 @@ from convscope_techniques.embedding.distances import Metric, compared, neighbors
 __all__ = ["accuracy", "continuity", "precision", "trustworthiness"]
 
 _BLOCK = 256
+_ROWS = 8192
+_DISTANCES = 2**25  # in memory at once
 
 Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.intp]
@@ -37,9 +39,11 @@ def trustworthiness(
     rows = np.arange(n) if of is None else of
     close = neighbors_in(layout, k, of=rows)
     beyond = 0
-    for start in range(0, len(rows), _BLOCK):
-        mine, theirs = rows[start : start + _BLOCK], close[start : start + _BLOCK]
-        distances = compared(features[mine], features, metric)
+    at_once = max(1, min(_BLOCK, _DISTANCES // n))
+    for start in range(0, len(rows), at_once):
+        mine, theirs = rows[start : start + at_once], close[start : start + at_once]
+        parts = [compared(features[mine], features[begin : begin + _ROWS], metric) for begin in range(0, n, _ROWS)]
+        distances = np.concatenate(parts, axis=1)
         distances[np.arange(len(mine)), mine] = np.inf
         for column in theirs.T:
             beyond += int(np.maximum(_rank(distances, column) - k, 0).sum())
@@ -49,7 +53,7 @@ def trustworthiness(
 def continuity(features: Floats, layout: Floats, k: int, metric: Metric = "l2", *, of: Rows | None = None) -> float:
     """How far those who are neighbours in the features are so in the layout: `trustworthiness` the other way round."""
     if metric == "cosine":  # neighbours by angle are neighbours on the sphere
-        features = unit_rows(features.astype(np.float64))
+        features = unit_rows(features)
     return trustworthiness(layout, features, k, of=of)
 
 
