@@ -80,6 +80,9 @@ _RESAMPLING: dict[Interpolation, Image.Resampling] = {
 }
 _PAD_GREY = (124, 116, 104)  # ImageNet's mean colour
 _WHITE = (255, 255, 255)
+# Formats whose size stands in front, and within how many bytes: marker after marker can be made to take minutes.
+_HEADER_FIRST = {"PNG", "JPEG", "GIF", "BMP"}
+_MOST_HEADER_BYTES = 2 * 2**20
 _SMALLEST_EDGE = 16
 _MOST_RESIZED_PIXELS = 64_000_000
 _SLACK = 1 / 512  # of a float picture beyond [0, 1]: less than rounding to 8 bits does to it
@@ -89,12 +92,12 @@ _MAX_WORD = 65535
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What a file says of itself: pixels as stored (before EXIF rotation), format, number of frames."""
+    """What a file says of itself: pixels as stored (before EXIF rotation), format, and whether more frames follow."""
 
     width: int
     height: int
     format: str
-    frames: int
+    animated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +109,16 @@ class OpenedImage:
 
 
 def check_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
-    """What an encoded picture's header says, without decoding a pixel.
+    """What an encoded picture's header says, without decoding a pixel, in a time that its sender cannot choose.
 
     Raises:
         InvalidImage: IMAGE_FORMAT for a format other than PNG, JPEG, WEBP, GIF, BMP and TIFF,
             IMAGE_UNREADABLE for what is no picture, IMAGE_TOO_MANY_PIXELS above `max_pixels`.
     """
-    with _open_file(data, max_pixels) as image:
-        frames = _decoding(lambda: int(getattr(image, "n_frames", 1)), "read")
-        return ImageHeader(image.width, image.height, image.format or "", frames)
+    with _open_file(data, max_pixels, most=_MOST_HEADER_BYTES) as image:
+        return ImageHeader(
+            image.width, image.height, image.format or "", _decoding(lambda: _is_animated(image), "read")
+        )
 
 
 def open_image(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
@@ -205,8 +209,8 @@ def _middle(picture: Image.Image, length: int) -> Image.Image:
     return picture.crop((x, y, picture.width - x, picture.height - y))
 
 
-def _open_file(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    """The file with its header read and its pixels counted."""
+def _open_file(data: bytes, max_pixels: int, *, most: int | None = None) -> ImageFile.ImageFile:
+    """The file with its header read and its pixels counted; `most` bytes of it where they begin with the header."""
     found = next(((name, decoder) for magic, name, decoder in _DECODERS if magic.match(data)), None)
     if found is None:
         if _OTHER_FORMATS.match(data):
@@ -218,7 +222,7 @@ def _open_file(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     name, decoder = found
     if name == "GIF":  # its decoder grows the screen to the first frame; the screen alone must fit already
         _check_pixels((int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")), max_pixels)
-    image = _decoding(lambda: decoder(io.BytesIO(data)), f"read as {name}")
+    image = _begun(decoder, name, data, most)
     try:
         _check_pixels(image.size, max_pixels)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -231,6 +235,19 @@ def _open_file(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
         image.close()
         raise
     return image
+
+
+def _begun(decoder: type[ImageFile.ImageFile], name: str, data: bytes, most: int | None) -> ImageFile.ImageFile:
+    """The decoder with the header read, of `most` bytes where the format has it in front."""
+    if most is None or len(data) <= most or name not in _HEADER_FIRST:
+        return _decoding(lambda: decoder(io.BytesIO(data)), f"read as {name}")
+    try:
+        return _decoding(lambda: decoder(io.BytesIO(data[:most])), f"read as {name}")
+    except InvalidImage:
+        raise InvalidImage(
+            f"the header of this {name} file does not end within {most:,} bytes; save it again without metadata",
+            reason="IMAGE_UNREADABLE",
+        ) from None
 
 
 def _decoding(step: Callable[[], T], doing: str) -> T:
@@ -279,8 +296,8 @@ def _read(path: str) -> bytes:
 def _from_pil(image: Image.Image) -> OpenedImage:
     notes = []
     # A PIL image of the caller's own shows the frame that he chose; a file shows its first.
-    if isinstance(image, ImageFile.ImageFile) and (frames := getattr(image, "n_frames", 1)) > 1:
-        notes.append(f"the picture has {frames} frames; frame {image.tell() + 1} was used")
+    if isinstance(image, ImageFile.ImageFile) and _decoding(lambda: _is_animated(image), "read"):
+        notes.append(f"the picture has several frames; frame {image.tell() + 1} was used")
     _decoding(image.load, "decoded")
     picture = _decoding(lambda: _eight_bit(_upright(image)), "converted to 8-bit RGB")
     if picture.has_transparency_data:
@@ -289,6 +306,11 @@ def _from_pil(image: Image.Image) -> OpenedImage:
     picture = _decoding(lambda: picture.convert("RGB"), "converted to RGB")
     picture.info = {}  # pixels alone: no place, profile or comment of the file gets into a result
     return OpenedImage(picture, tuple(notes))
+
+
+def _is_animated(image: Image.Image) -> bool:
+    # Never n_frames: it goes through the whole file, and for TIFF takes time with the square of their number.
+    return bool(getattr(image, "is_animated", False))
 
 
 def _upright(image: Image.Image) -> Image.Image:

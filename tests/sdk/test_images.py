@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def cat() -> Image.Image:
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_the_header_of_every_allowed_format_is_read(image_format: str) -> None:
     header = check_header(encoded(Image.new("RGB", (7, 5), (200, 30, 30)), image_format))
-    assert (header.width, header.height, header.format, header.frames) == (7, 5, image_format, 1)
+    assert (header.width, header.height, header.format, header.animated) == (7, 5, image_format, False)
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
@@ -149,9 +150,9 @@ def test_the_first_frame_of_an_animation_is_used_and_said_so() -> None:
     frames = [Image.new("RGB", (4, 4), color) for color in ("red", "green", "blue")]
     for image_format in ("GIF", "WEBP", "TIFF", "PNG"):
         data = encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
-        assert check_header(data).frames == 3
+        assert check_header(data).animated
         opened = open_image(data)
-        assert "3 frames; frame 1 was used" in opened.notes[0]
+        assert "several frames; frame 1 was used" in opened.notes[0]
         red, green, blue = pixel(opened.picture)
         assert red > 240
         assert max(green, blue) < 15
@@ -171,6 +172,43 @@ def test_a_tile_larger_than_the_limit_is_refused_however_small_the_picture() -> 
     with pytest.raises(InvalidImage) as refusal:
         check_header(data)
     assert refusal.value.reason == "IMAGE_TOO_MANY_PIXELS"
+
+
+def _many_directories(count: int) -> bytes:
+    """A TIFF of one grey pixel, said over and over."""
+    tags = [(256, 3, 1), (257, 3, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, 1)]
+    entries = [struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in [*tags, (279, 4, 1)]]
+    size = 2 + 12 * len(entries) + 4
+    nexts = [8 + size * (place + 1) for place in range(count - 1)] + [0]
+    directory = struct.pack("<H", len(entries)) + b"".join(entries)
+    return b"II*\0" + struct.pack("<I", 8) + b"".join(directory + struct.pack("<I", place) for place in nexts)
+
+
+def _many_markers(kind: int, payload: bytes, count: int) -> bytes:
+    """A JPEG with the same segment in front, again and again."""
+    picture = encoded(Image.new("RGB", (7, 5)), "JPEG")
+    segment = bytes([0xFF, kind]) + struct.pack(">H", len(payload) + 2) + payload
+    return picture[:2] + segment * count + picture[2:]
+
+
+@pytest.mark.parametrize(
+    ("data", "animated"),
+    [
+        (_many_directories(100_000), True),
+        (_many_markers(0xE1, b"Exif\0\0" + bytes(65_000), 1500), None),
+        (_many_markers(0xFE, b"", 10_000_000), None),
+        (b"GIF89a\1\0\1\0\x80\0\0" + bytes(6) + b"!\xfe\1c\0" * 10_000_000, None),
+    ],
+    ids=["TIFF directories", "Exif blocks", "comments", "GIF comments"],
+)
+def test_a_header_without_end_costs_no_time(data: bytes, animated: bool | None) -> None:
+    began = time.process_time()
+    if animated is None:
+        with pytest.raises(InvalidImage, match="does not end within"):
+            check_header(data)
+    else:
+        assert check_header(data).animated is animated
+    assert time.process_time() - began < 3  # minutes, or hours, by counting to the end
 
 
 def test_a_picture_of_one_pixel_is_a_picture() -> None:
