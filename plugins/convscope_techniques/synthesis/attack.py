@@ -20,6 +20,7 @@ from convscope_sdk.target import Target, TargetField, target_field
 from convscope_techniques.layout import for_convolutions
 from convscope_techniques.synthesis.ball import Ball, Norm
 from convscope_techniques.synthesis.eight_bits import reread
+from convscope_techniques.synthesis.folded_norms import FoldedNorms
 from convscope_techniques.synthesis.made import picture_scores
 
 __all__ = ["AttackParams", "BallParams", "Case", "Verdict", "attacked", "results"]
@@ -127,7 +128,7 @@ class Case:
     def uphill(self, pixels: Tensor) -> Tensor:
         """The gradient of what an attack makes large: the label's cross-entropy, or minus the target's."""
         wanted = self.label if self.target is None else self.target
-        with torch.enable_grad():
+        with FoldedNorms(), torch.enable_grad():
             leaf = for_convolutions(pixels.detach()).requires_grad_()
             index = torch.tensor([wanted], device=leaf.device)
             loss = functional.cross_entropy(self.network.logits(leaf), index)
