@@ -17,6 +17,7 @@ from convscope_server.runs.limits import PrincipalLimits, RunLimits
 from convscope_server.runs.service import RunService
 from convscope_server.storage.archive import Archive
 from convscope_server.storage.place import keep_limits
+from convscope_server.storage.reserve import Reserve
 from convscope_server.storage.tidying import Tidying
 
 __all__ = ["Stack", "worker_options"]
@@ -37,7 +38,8 @@ class Stack:
     @classmethod
     def build(cls, settings: Settings, engine: Engine, *, database: str, blobs: str, door: Door | None = None) -> Stack:
         """The stack over a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet."""
-        room = Room(None if "://" in blobs else settings.data_dir, int(settings.min_free_bytes))
+        disk = None if "://" in blobs else settings.data_dir
+        room = Room(disk, int(settings.min_free_bytes))
         archive = Archive.at(database, blobs, keep_limits(settings), max_bytes=settings.max_upload_bytes, room=room)
         store, content = archive.runs, archive.content
         limits = RunLimits(
@@ -58,7 +60,7 @@ class Stack:
         servicers = Servicers.of(runs, store, image_sets, content, engine=engine, settings=settings)
         observers = Observers(settings.plugin_files)
         runs.observe = observers.tell
-        tidying = Tidying(archive.retention(runs.parting), settings.tidy_seconds)
+        tidying = Tidying(archive.retention(runs.parting), settings.tidy_seconds, Reserve(disk))
         return cls(engine, runs, image_sets, observers, tidying, servicers, Admission(Gate(), door or Door()))
 
     async def start(self) -> None:

@@ -87,7 +87,8 @@ class ImageSetStore:
 
     def open(self) -> None:
         """Connect, and make the tables that are missing. Blocks."""
-        _metadata.create_all(self._database)
+        with needs_room():
+            _metadata.create_all(self._database)
 
     def close(self) -> None:
         """Disconnect. Blocks."""

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from convscope_server.room import needs_room
+
 __all__ = ["DataDirectoryLockedError", "lock_data_dir", "lock_file"]
 
 
@@ -24,6 +26,7 @@ def lock_data_dir(path: str | Path) -> Iterator[Path]:
 
     Raises:
         DataDirectoryLockedError: another process has it.
+        RequestError: RESOURCE_EXHAUSTED, STORAGE_FULL.
     """
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
@@ -36,9 +39,9 @@ def lock_data_dir(path: str | Path) -> Iterator[Path]:
                 f"{directory} is in use by another convscope server (process {file.read().strip() or 'unknown'}); "
                 "stop that one, or give this one another directory with --data"
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with needs_room():
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())  # not buffered: closing must not write it again
         yield directory
 
 

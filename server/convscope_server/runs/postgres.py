@@ -75,7 +75,7 @@ def reached(database: Engine) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if database.dialect.name != "postgresql":
+        if database.dialect.name != "postgresql" or says_full(error):
             raise
         said = str(error.orig).strip()
         raise StoreUnreachableError(f"cannot use {database.url.render_as_string()}: {said}") from error

@@ -55,8 +55,9 @@ class RunStore:
         Raises:
             StoreVersionError: the tables are another version's.
             DatabaseLockedError, StoreUnreachableError: a database by URL is another server's, or does not answer.
+            RequestError: RESOURCE_EXHAUSTED, STORAGE_FULL.
         """
-        with reached(self._database):
+        with needs_room(), reached(self._database):
             self._alone = hold(self._database)
             schema.make_tables(self._database)
         self._writer = Writer(self._database, self._guard)

@@ -12,12 +12,13 @@ from sqlalchemy.exc import DBAPIError
 
 from convscope_server.images.blobs import BlobInfo
 from convscope_server.images.content import ContentStore
-from convscope_server.room import says_full
+from convscope_server.room import StorageFullError, says_full
 from convscope_server.runs.schema import require_this_version
 from convscope_server.storage import records
 from convscope_server.storage.limits import KeepLimits
 from convscope_server.storage.live_sets import LiveSets
 from convscope_server.storage.place import Place
+from convscope_server.storage.reserve import Reserve
 from convscope_server.storage.retention import Retention, Tidied
 
 __all__ = ["collect", "rehearse"]
@@ -31,9 +32,14 @@ def collect(place: Place, limits: KeepLimits) -> Tidied:
     Raises:
         DataDirectoryLockedError: a server uses it, which does this by itself.
         NoStoreError, StoreVersionError: as of `Place.alone`.
+        StorageFullError: there is not even room to remove something.
     """
-    with place.alone(limits) as archive:
-        tidied = asyncio.run(archive.retention().tidy())
+    try:
+        tidied = _tidied(place, limits)
+    except StorageFullError:
+        if not Reserve(place.data).give_up():
+            raise
+        tidied = _tidied(place, limits)
     _shrink(place)
     return tidied
 
@@ -56,6 +62,11 @@ def rehearse(place: Place, limits: KeepLimits) -> Tidied:
         tidied = asyncio.run(Retention(rehearsal, content, archive.image_sets.referred, limits).tidy())
         connection.rollback()
     return tidied
+
+
+def _tidied(place: Place, limits: KeepLimits) -> Tidied:
+    with place.alone(limits) as archive:
+        return asyncio.run(archive.retention().tidy())
 
 
 class _Rehearsal:

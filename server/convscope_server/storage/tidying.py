@@ -9,6 +9,8 @@ from contextlib import suppress
 from sqlalchemy.exc import SQLAlchemyError
 
 from convscope_server.errors import RequestError
+from convscope_server.room import StorageFullError
+from convscope_server.storage.reserve import Reserve
 from convscope_server.storage.retention import Retention
 
 __all__ = ["Tidying"]
@@ -22,11 +24,13 @@ class Tidying:
     Args:
         retention: Knows what lies beyond the bounds.
         seconds: The time between.
+        reserve: Room to tidy in when the disk is full.
     """
 
-    def __init__(self, retention: Retention, seconds: float) -> None:
+    def __init__(self, retention: Retention, seconds: float, reserve: Reserve) -> None:
         self._retention = retention
         self._seconds = seconds
+        self._reserve = reserve
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -43,9 +47,18 @@ class Tidying:
     async def _go_on(self) -> None:
         while True:
             try:
-                tidied = await self._retention.tidy()
-                if tidied:
-                    _log.info("removed %d runs, %d bytes", len(tidied.runs), tidied.log_bytes + tidied.blob_bytes)
+                await self._tidy()
             except (SQLAlchemyError, OSError, RequestError):  # the database's or the disk's, which may recover
                 _log.exception("could not tidy the store, trying again in %g s", self._seconds)
             await asyncio.sleep(self._seconds)
+
+    async def _tidy(self) -> None:
+        try:
+            tidied = await self._retention.tidy()
+        except StorageFullError:
+            if not await asyncio.to_thread(self._reserve.give_up):
+                raise
+            tidied = await self._retention.tidy()
+        if tidied:
+            _log.info("removed %d runs, %d bytes", len(tidied.runs), tidied.log_bytes + tidied.blob_bytes)
+        await asyncio.to_thread(self._reserve.keep)

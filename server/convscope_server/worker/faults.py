@@ -10,6 +10,7 @@ from convscope_sdk.errors import TechniqueError
 from convscope_server.engine.blame import Author, EncoderAuthor, overgrown, stalled
 from convscope_server.engine.messages import Overgrown, Stalled
 from convscope_server.errors import RequestError, error_of
+from convscope_server.room import StorageFullError, says_full
 from convscope_server.runs.events import Error
 from convscope_server.worker.encode import EncodingError
 
@@ -24,7 +25,8 @@ _SIZE = re.compile(r"tried to allocate ([\d.]+ ?[KMGT]?i?B(?:ytes)?|\d+ bytes)",
 def fault(error: BaseException, author: Author, *, run: str, device: str) -> Error:
     """The error of a run that ended with this exception.
 
-    A refusal keeps its own text. Running out of memory becomes RESOURCE_EXHAUSTED with what was asked for.
+    A refusal keeps its own text. Running out of memory becomes RESOURCE_EXHAUSTED with what was asked for, and so does
+    a full disk.
     Everything else is the bug of the technique, or of the encoder of its results: its text stays in the log.
     """
     if isinstance(error, EncodingError):
@@ -33,6 +35,8 @@ def fault(error: BaseException, author: Author, *, run: str, device: str) -> Err
         return error.error
     if isinstance(error, TechniqueError):
         return error_of(error)
+    if says_full(error):
+        return StorageFullError().error
     if is_out_of_memory(error):
         return _out_of_memory(error, device)
     reference = secrets.token_hex(4)

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from convscope.v1 import visualization_service_pb2
 from convscope_server.app import StartError, run_server, serve
 from convscope_server.config import Settings
 from convscope_server.logs import JsonFormatter, configure_logging
 from convscope_server.runs.lock import DataDirectoryLockedError, lock_data_dir
+from convscope_server.runs.postgres import DatabaseLockedError
 from convscope_server.stack import worker_options
 from support.aio import in_loop
-from support.port import catalog_engine, serving
+from support.port import catalog_engine, serving, visualize
+from support.postgres import PostgresServer
 
 BUILD = """
 import asyncio, sys, tempfile, time
@@ -99,6 +102,31 @@ async def test_two_servers_never_share_a_data_directory(tmp_path: Path) -> None:
     async with serving(catalog_engine(), tmp_path):
         with pytest.raises(DataDirectoryLockedError):
             await run_server(Settings(port=0, data_dir=tmp_path), engine=catalog_engine())
+
+
+@in_loop
+async def test_a_server_keeps_its_runs_in_postgresql_where_it_is_told_to(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    url = postgres.fresh()
+    async with serving(catalog_engine(), tmp_path / "one", database=url) as port:
+        request = visualization_service_pb2.SubmitRunRequest(request=visualize())
+        run = (await port.visualization.SubmitRun(request)).run.id
+        with pytest.raises(DatabaseLockedError):
+            await run_server(Settings(port=0, data_dir=tmp_path / "two", database=url), engine=catalog_engine())
+    async with serving(catalog_engine(), tmp_path / "three", database=url) as port:
+        found = await port.visualization.ListRuns(visualization_service_pb2.ListRunsRequest())
+        assert [each.id for each in found.runs] == [run]
+    assert not list(tmp_path.rglob("runs.db"))  # noqa: ASYNC240
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_a_database_that_does_not_answer_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = "postgresql://ada:secret@127.0.0.1:1/convscope"
+    assert serve(Settings(port=0, data_dir=tmp_path, database=database)) == 2
+    said = capsys.readouterr().err
+    assert "convscope: cannot use postgresql" in said
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -16,7 +16,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
+from typer.testing import CliRunner
 
+from convscope.cli import exits
+from convscope.cli.app import build
 from convscope_server.images.blobs import Blobs
 from convscope_server.images.content import ContentStore, digest_of
 from convscope_server.room import Room, StorageFullError, says_full
@@ -26,9 +29,13 @@ from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.run import LoggedEvent
 from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
+from convscope_server.storage import records
 from convscope_server.storage.archive import Archive
+from convscope_server.storage.gc import collect
 from convscope_server.storage.limits import KeepLimits
 from convscope_server.storage.place import Place
+from convscope_server.storage.reserve import Reserve
+from convscope_server.storage.tidying import Tidying
 from convscope_server.storage.verify import verify
 from support.aio import eventually, in_loop
 from support.fake_engine import FakeEngine, artifact
@@ -37,6 +44,7 @@ from support.run_house import assert_whole_log, request, run_service, watched
 
 FULL = ("RESOURCE_EXHAUSTED", "STORAGE_FULL")
 LARGE = os.urandom(300_000)
+HUGE = request(params={"note": "x" * 3_000_000})  # what is left in a page, or in SQLite's journal, is no room for it
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +127,7 @@ async def test_on_a_full_disk_runs_fail_new_ones_are_refused_and_it_passes_by_it
         engine.emit(large, Started("cpu"), Result(artifact("x", os.urandom(2_000_000))))
         engine.emit(small, Started("cpu"), *(Result(artifact(str(i), LARGE[i:])) for i in range(5)))
         await eventually(lambda: {run for run, _ in engine.cancelled} == {large, small})
-        await refused(service.submit(request()))
+        await refused(service.submit(HUGE))
         await refused(upload_of(archive.content, LARGE[1:]))
         assert waiting not in engine.runs
         ballast.unlink()
@@ -136,6 +144,51 @@ async def test_on_a_full_disk_runs_fail_new_ones_are_refused_and_it_passes_by_it
     found = await asyncio.to_thread(verify, place)
     assert (found.damages, found.runs) == ([], 5)
     assert list((disk / "content" / "incoming").iterdir()) == []
+
+
+@in_loop
+async def _run_of_long_ago(place: Place, made: list[str]) -> None:
+    archive = Archive.at(place.database, place.content, KeepLimits())
+    await asyncio.to_thread(archive.image_sets.open)
+    engine = FakeEngine()
+    async with run_service(engine, store=archive.runs, content=archive.content) as service:
+        await runs_well(service, engine)
+        made.append(engine.started[0].id)
+    await asyncio.to_thread(archive.image_sets.close)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_old_runs_can_be_removed_from_a_full_disk(disk: Path, *, running: bool) -> None:
+    place, limits = Place(disk, f"sqlite:///{disk / 'runs.db'}", str(disk / "content")), KeepLimits(seconds=1e-9)
+    made: list[str] = []
+    _run_of_long_ago(place, made)
+    reserve = Reserve(disk)
+    reserve.keep()
+    if running:
+        with place.alone(limits) as archive:
+            ballast = fill(disk)
+            asyncio.run(_tidied_once(archive, reserve))
+    else:
+        ballast = fill(disk)
+        assert collect(place, limits).runs == tuple(made)
+    assert ballast.exists()
+    with place.snapshot() as connection:
+        assert records.oldest(connection, 10) == []
+    assert verify(place).damages == []
+
+
+async def _tidied_once(archive: Archive, reserve: Reserve) -> None:
+    tidying = Tidying(archive.retention(), 3600, reserve)
+    await tidying._tidy()
+
+
+def test_where_nothing_at_all_can_be_written_gc_says_so(disk: Path) -> None:
+    place = Place(disk, f"sqlite:///{disk / 'runs.db'}", str(disk / "content"))
+    _run_of_long_ago(place, [])
+    fill(disk)
+    done = CliRunner().invoke(build(), ["admin", "gc", "--keep-seconds", "0.001", "--data", str(disk)])
+    assert (done.exit_code, done.stderr.count("\n")) == (exits.REFUSED, 1)
+    assert "free a few MiB and try again" in done.stderr
 
 
 @asynccontextmanager
@@ -168,7 +221,7 @@ async def test_a_database_that_is_full_is_a_full_disk(tmp_path: Path) -> None:
         texts = [i.event.text for i in items if isinstance(i, LoggedEvent) and isinstance(i.event, Note)]
         assert texts == ["before"]
         assert (await service.get(run)).error == StorageFullError().error
-        await refused(service.submit(request()))
+        await refused(service.submit(HUGE))
         pages.append(1 << 30)
         await runs_well(service, engine)
 

@@ -23,6 +23,7 @@ from convscope_server.runs.skips import Skips
 from convscope_server.storage import records
 from convscope_server.storage.archive import Archive
 from convscope_server.storage.limits import KeepLimits
+from convscope_server.storage.reserve import Reserve
 from convscope_server.storage.retention import Tidied
 from convscope_server.storage.tidying import Tidying
 from support import databases
@@ -198,7 +199,7 @@ async def test_a_server_tidies_again_and_again_and_survives_what_goes_wrong(
 
     moody = Moody()
     with caplog.at_level("INFO"):
-        tidying = Tidying(moody, 0.001)  # type: ignore[arg-type]
+        tidying = Tidying(moody, 0.001, Reserve(None))  # type: ignore[arg-type]
         tidying.start()
         await eventually(lambda: moody.times > 3)
         await tidying.close()

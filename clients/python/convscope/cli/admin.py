@@ -130,12 +130,16 @@ class _Refused(Exception):
 def _refusals() -> Iterator[None]:
     """Turns what can be expected into one message and an exit code."""
     with needs_server():
+        from convscope_server.room import StorageFullError
         from convscope_server.runs.lock import DataDirectoryLockedError
         from convscope_server.runs.postgres import StoreUnreachableError
         from convscope_server.runs.schema import StoreVersionError
         from convscope_server.storage.place import NoStoreError
     try:
         yield
+    except StorageFullError as error:
+        exits.complain("there is no room left on the disk, not even to remove something: free a few MiB and try again")
+        raise typer.Exit(exits.REFUSED) from error
     except (DataDirectoryLockedError, StoreUnreachableError, StoreVersionError, NoStoreError, _Refused) as error:
         codes = {NoStoreError: exits.NOT_FOUND, StoreUnreachableError: exits.UNREACHABLE}
         code = codes.get(type(error), getattr(error, "code", exits.REFUSED))
