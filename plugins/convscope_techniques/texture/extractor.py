@@ -13,6 +13,7 @@ from torch.nn import functional
 from convscope_sdk.errors import NotApplicable
 from convscope_sdk.network import Network
 from convscope_techniques.layout import for_convolutions
+from convscope_techniques.synthesis.folded_norms import FoldedNorms
 from convscope_techniques.texture.pooling import AveragePooling
 
 __all__ = ["INPUT", "POOLING_HELP", "Extractor", "Pooling", "vgg_layers"]
@@ -68,7 +69,7 @@ class Extractor:
             NotApplicable: a layer's output has no positions.
         """
         mode = AveragePooling() if self._pooling == "average" else nullcontext()
-        with mode:
+        with FoldedNorms(), mode:
             found = self._network.activations(for_convolutions(pixels), *self._names.values())
         self.replaced = getattr(mode, "replaced", 0)
         features = {layer: self._scaled(_maps(name, found[name])) for layer, name in self._names.items()}
