@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -40,6 +41,7 @@ def run(*, quick: bool = False) -> Result:
     t-SNE is tried on three kinds of points: clusters and patches of photographs, which its schedule was chosen on, and
     written digits, which it was not.
     """
+    importlib.import_module("openTSNE")  # whose loading is nobody's layout
     count = 2500 if quick else POINTS
     measures: list[Measure] = []
     details: dict[str, float] = {}
