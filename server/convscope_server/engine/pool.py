@@ -292,6 +292,7 @@ class WorkerPool:
             if not future.done():
                 future.set_exception(RequestError(error))
         for run, seated in reversed(runs.items()):
+            self._needs.learn(seated.likeness, seated.taken)
             if culprit is not None and culprit.run == run:
                 self.listener.run_lost(run, started=seated.started, error=culprit.error, blame=culprit.blame)
             else:

@@ -128,6 +128,17 @@ async def test_a_run_that_ran_out_of_memory_is_off_its_worker_and_what_it_had_is
     assert not pool.try_start(RunSpec("third", "third", "m", {}))
 
 
+async def test_what_runs_had_taken_when_their_worker_was_lost_is_known() -> None:
+    pool = Pool(("a",), memory_bytes=1000)
+    assert pool.try_start(spec("1"))
+    pool.handle(pool.seats[0], Attained("1", 1.0, 10, 990))
+    pool.empty_seat(pool.seats[0], worker_lost("a", "was killed"))
+    pool.seat_worker(pool.seats[0], pool.ears[0], Hello("a", 2, (), (), (), memory_bytes=1000))
+    assert pool.try_start(RunSpec("beside", "other", "m", {}))
+    pool.handle(pool.seats[0], Attained("beside", 1.0, 20, 20))
+    assert pool.waits_for_memory(spec("1"))
+
+
 async def test_what_a_run_has_taken_is_told_while_it_is_there() -> None:
     pool = Pool(("a",))
     pool.try_start(spec("1"))
