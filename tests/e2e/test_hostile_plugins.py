@@ -97,6 +97,18 @@ def test_a_crash_costs_the_neighbour_a_fresh_start_and_nothing_else(
     assert client.visualize("hostile.count", model="tiny").result(timeout=60)
 
 
+def test_an_encoder_that_takes_the_worker_down_is_named_beside_the_technique(
+    client: convscope.Client, neighbour: convscope.Run
+) -> None:
+    run = client.visualize("hostile.words", model="tiny", media_types=["text/x-last-words"])
+    with pytest.raises(convscope.ConvscopeError) as caught:
+        run.result(timeout=60)
+    assert caught.value.reason == "WORKER_LOST"
+    assert "of technique hostile.words or of the encoder of text/x-last-words" in str(caught.value)
+    assert client.visualize("hostile.words", model="tiny").result(timeout=60).texts == {"words": "hello"}
+    assert client.run(neighbour.id).state in {"running", "queued"}
+
+
 def test_after_all_of_it_a_run_that_prints_a_gigabyte_leaves_a_small_log(
     client: convscope.Client, server: ServerProcess
 ) -> None:

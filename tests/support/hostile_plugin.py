@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from convscope_sdk import Event, Heatmap, Image, Params, Progress, Run, Table, Tensor, Text, technique
+from convscope_sdk import ArtifactEncoder, Event, Heatmap, Image, Params, Progress, Run, Table, Tensor, Text, technique
 from convscope_sdk.hookspecs import hookimpl
 from convscope_sdk.models import ModelEntry, ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from convscope_sdk.render import Rendered
 
 HOSTILE = __file__
 
@@ -41,6 +43,15 @@ def convscope_model_sources() -> Iterable[Any]:
     return [TinySource()]
 
 
+def _last_words(_: Rendered) -> bytes:
+    os._exit(3)
+
+
+@hookimpl
+def convscope_artifact_encoders() -> Iterable[ArtifactEncoder]:
+    return [ArtifactEncoder("text/x-last-words", "text", _last_words)]
+
+
 def _build() -> nn.Module:
     import torch
     from torch import nn
@@ -54,6 +65,12 @@ class Steps(Params):
 
     steps: int = Field(3, ge=1, le=100_000, description="Steps to take.")
     pause: float = Field(0.0, ge=0, le=600, description="Seconds each takes.")
+
+
+@technique("hostile.words")
+def words(run: Run[Params]) -> Iterator[Event]:
+    """Says something, which somebody may write down in his own way."""
+    yield Text("words", "hello")
 
 
 @technique("hostile.count")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from convscope_server.runs.events import Error
 
 __all__ = ["Author", "EncoderAuthor", "crashed", "overgrown", "stalled"]
 
 
 class Author:
-    """Whose technique it is, for messages: id, package and version."""
+    """Whose technique it is, for messages: id, package and version, and whose encoders worked in its turns as well."""
 
-    __slots__ = ("package", "technique", "version")
+    __slots__ = ("encoders", "package", "technique", "version")
 
-    def __init__(self, technique: str, package: str, version: str) -> None:
+    def __init__(self, technique: str, package: str, version: str, encoders: Sequence[Author] = ()) -> None:
         self.technique = technique
         self.package = package
         self.version = version
+        self.encoders = encoders
 
     def __str__(self) -> str:
-        return f"technique {self.technique} ({self.package} {self.version})".replace(" )", ")").replace(" ()", "")
+        name = f"technique {self.technique} ({self.package} {self.version})".replace(" )", ")").replace(" ()", "")
+        return " or of ".join([name, *map(str, self.encoders)])
 
     @property
     def metadata(self) -> dict[str, str]:

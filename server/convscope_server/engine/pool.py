@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from convscope_server.engine.blame import Author
+from convscope_server.engine.blame import Author, EncoderAuthor
 from convscope_server.engine.engine import Blame, Catalog, EngineListener
 from convscope_server.engine.messages import (
     Attained,
@@ -73,7 +73,7 @@ class SeatedRun:
     """A run on a worker.
 
     Attributes:
-        technique, owner: Its technique and its principal.
+        technique, owner, media_types: Its technique, its principal, and what its results are written as.
         likeness: What it shares with runs that need as much memory.
         need: What those have needed.
         taken: What it has taken itself so far.
@@ -82,6 +82,7 @@ class SeatedRun:
 
     technique: str
     owner: str = ""
+    media_types: tuple[str, ...] = ()
     likeness: str = ""
     need: Need = _UNKNOWN
     taken: Need = _UNKNOWN
@@ -172,7 +173,7 @@ class WorkerPool:
         if not open_seats:
             return False
         seat = min(open_seats, key=lambda s: (not s.holds(spec.model), len(s.runs)))
-        seat.runs[spec.id] = SeatedRun(spec.technique, spec.owner, likeness, need)
+        seat.runs[spec.id] = SeatedRun(spec.technique, spec.owner, spec.media_types, likeness, need)
         self._post(seat, Start(spec))
         return True
 
@@ -275,9 +276,11 @@ class WorkerPool:
         """Whose technique a run on the seat is; None where it is not there."""
         if run not in seat.runs:
             return None
-        technique = seat.runs[run].technique
-        info = self._catalog.techniques.get(technique)
-        return Author(technique, info.package if info else "", info.version if info else "")
+        spec, known = seat.runs[run], self._catalog.encoders
+        info = self._catalog.techniques.get(spec.technique)
+        found = [known[media_type] for media_type in spec.media_types if media_type in known]
+        encoders = [EncoderAuthor(encoder.media_type, encoder.package, encoder.version) for encoder in found]
+        return Author(spec.technique, info.package if info else "", info.version if info else "", encoders)
 
     def empty_seat(self, seat: Seat, error: Error, *, culprit: Culprit | None = None) -> None:
         """A worker is gone: tell whose runs it had, and refuse whoever waits for a reply.
