@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
+
 from convscope_server.worker.footprint import Footprint, Gauge
 
 
@@ -57,3 +60,15 @@ def test_a_turn_that_gives_back_memory_of_others_leaves_nothing_below_zero() -> 
     with gauge.measuring(run):
         gauge.resident = 10
     assert (run.held, run.peak) == (0, 0)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_allocator_counts_every_byte() -> None:
+    torch.cuda.init()
+    gauge, run = Gauge("cuda:0"), Footprint()
+    with gauge.measuring(run):
+        kept = torch.empty(64 << 20, dtype=torch.uint8, device="cuda:0")
+        passing = torch.empty(256 << 20, dtype=torch.uint8, device="cuda:0")
+        del passing
+    assert len(kept) == 64 << 20
+    assert (run.held, run.peak) == (64 << 20, 320 << 20)
