@@ -186,7 +186,10 @@ class RunService:
         Raises:
             RequestError: NOT_FOUND, RUN_NOT_FOUND; FAILED_PRECONDITION, RUN_ALIVE.
         """
-        if await self._find(run, owner) is not None:
+        live = await self._find(run, owner)
+        if live is not None and live.ending:  # its end can be read in the store a moment before it is known here
+            await live.appender.settled()
+        if run in self._live:
             raise RequestError.of(
                 "FAILED_PRECONDITION",
                 "RUN_ALIVE",

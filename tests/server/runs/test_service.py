@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -318,6 +319,27 @@ async def test_delete_takes_the_events_and_the_blobs_that_nothing_else_refers_to
             await service.delete(one)
         assert refusal.value.error.reason == "RUN_NOT_FOUND"
         assert len((await service.list(RunFilter()))[0]) == 1
+
+
+@in_loop
+async def test_a_run_whose_end_can_be_read_can_be_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine()
+    async with run_service(engine) as service:
+        append = service._store.append
+
+        async def slow_to_return(*arguments: Any, **options: Any) -> bool:
+            stored = await append(*arguments, **options)
+            await asyncio.sleep(0.2)
+            return stored
+
+        record = await service.submit(request())
+        await eventually(lambda: record.id in engine.runs)
+        monkeypatch.setattr(service._store, "append", slow_to_return)
+        engine.emit(record.id, Started("cpu"), DONE)
+        while (await service.get(record.id)).state != "succeeded":  # noqa: ASYNC110 - nobody announces it sooner
+            await asyncio.sleep(0.01)
+        assert record.id in service._live
+        await service.delete(record.id)
 
 
 @in_loop
