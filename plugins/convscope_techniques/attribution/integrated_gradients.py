@@ -144,7 +144,9 @@ def _completeness(total: float, difference: float, steps: int, tolerance: float)
     gap = abs(total - difference) / abs(difference)
     yield Scores({**scores, "completeness_gap": gap})
     if gap > min(tolerance, _WORTH_SAYING):
+        advice = (
+            "take more steps" if tolerance <= _WORTH_SAYING else f"take more steps, or a tolerance of {_WORTH_SAYING}"
+        )
         yield Note(
-            f"after {steps} steps the attributions add up to {total:.4g}, not {difference:.4g}: {gap:.1%} off; take "
-            f"more steps, or a tolerance of {_WORTH_SAYING}"
+            f"after {steps} steps the attributions add up to {total:.4g}, not {difference:.4g}: {gap:.1%} off; {advice}"
         )
