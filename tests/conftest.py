@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -22,6 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Sizes of the tests in `long`, short unless chosen otherwise."""
     for name, (default, meaning) in _LONG.items():
         parser.addoption(f"--{name}", type=int, default=default, help=f"tests/long: {meaning} ({default})")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shared_networks_are_left_as_they_were(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that changes a network of the zoo fails others, far away; so its own module is told."""
+    yield
+    zoo = sys.modules.get("support.zoo")
+    assert zoo is None or zoo.is_untouched(), f"{request.node.name} has changed `zoo.tiny()`: take one of your own"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,7 @@ from convscope_sdk.models import ModelSpec
 from convscope_sdk.network import Network
 from convscope_sdk.torchvision_ops import ensure_torchvision
 
-__all__ = ["RANDOM", "efficientnet", "lens", "network_of", "random_network", "tiny"]
+__all__ = ["RANDOM", "efficientnet", "is_untouched", "lens", "network_of", "random_network", "tiny"]
 
 RANDOM = ("resnet18", "vgg11", "googlenet", "squeezenet1_1", "convnext_atto")
 _TIMM = {"convnext_atto": "convnext_atto", "vit_tiny": "vit_tiny_patch16_224"}
@@ -55,6 +55,14 @@ def tiny() -> Network:
             flat=nn.Flatten(),
             fc=nn.Linear(16, 7),
         )
+
+
+def is_untouched() -> bool:
+    """Whether `tiny` is as it was made, for whoever comes next."""
+    if not tiny.cache_info().currsize:
+        return True
+    now, new = tiny().module.state_dict(), tiny.__wrapped__().module.state_dict()
+    return all(torch.equal(now[name], new[name]) for name in new)
 
 
 def network_of(*, name: str = "custom", size: int = 32, **layers: nn.Module) -> Network:
