@@ -238,29 +238,19 @@ class RunService:
 
     def run_out_of_memory(self, run: str) -> None:
         """Let the run start again with smaller inner batches."""
-        takers = self._takers(run)
-        if not takers or takers[0].ending or self._closing:
-            return
-        live = takers[0]
-        live.on_engine = False
-        if live.cancelling is not None:
-            self._end(live, Cancelled(live.cancelling))
-        else:
-            live.be_thrifty()
-            self._start_again(live, takers, SHORT_OF_MEMORY)
+        takers = self._given_back(run)
+        if takers:
+            takers[0].be_thrifty()
+            self._start_again(takers[0], takers, SHORT_OF_MEMORY)
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """Start the run again where it had not begun, was a bystander or may restart; else it has failed."""
-        takers = self._takers(run)
-        if not takers or takers[0].ending or self._closing:
+        takers = self._given_back(run)
+        if not takers:
             return
         live = takers[0]
-        live.on_engine = False
-        if live.cancelling is not None:
-            self._end(live, Cancelled(live.cancelling))
-        elif blame != "certain" and live.may_start_again(
-            self._sharing.most_restarts(live), started=started, bystander=blame == "none"
-        ):
+        most, bystander = self._sharing.most_restarts(live), blame == "none"
+        if blame != "certain" and live.may_start_again(most, started=started, bystander=bystander):
             self._start_again(live, takers if started else (), WORKER_LOST)
         else:
             self._fail(live, error)
@@ -303,6 +293,17 @@ class RunService:
         elif self._dispatcher.remove(old):
             self._sharing.starts_anew(new)
             self._dispatcher.push(new)
+
+    def _given_back(self, run: str) -> Sequence[LiveRun]:
+        """The takers of a run that the engine has no more; empty where it has ended, or ends now that it may."""
+        takers = self._takers(run)
+        if not takers or takers[0].ending or self._closing:
+            return ()
+        live = takers[0]
+        live.on_engine = False
+        if live.cancelling is not None:
+            self._end(live, Cancelled(live.cancelling))
+        return takers if live.cancelling is None else ()
 
     def _takers(self, run: str) -> Sequence[LiveRun]:
         """Who takes what the engine says of a run."""
