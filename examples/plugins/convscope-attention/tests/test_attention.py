@@ -99,7 +99,7 @@ def test_patches_prefix_and_what_is_read_are_found(vit: tuple[Network, int, int]
 def test_the_matrices_are_those_of_the_projections(pixels: torch.Tensor) -> None:
     """By hand, from the weights of the first layer of each library's network."""
     net = network(timm_vit)
-    block: Any = net.module.blocks[0]  # type: ignore[index, union-attr]
+    block: Any = net.module.blocks[0]  # type: ignore[index, union-attr]  # torch types submodules loosely
     taken: list[torch.Tensor] = []
     handle = block.norm1.register_forward_hook(lambda _m, _i, output: taken.append(output))
     found = attended(net, pixels)
@@ -111,7 +111,7 @@ def test_the_matrices_are_those_of_the_projections(pixels: torch.Tensor) -> None
 
 def test_torchvisions_matrices_are_those_that_its_own_module_tells(pixels: torch.Tensor) -> None:
     net = network(torchvision_vit)
-    layer: Any = net.module.encoder.layers[1]  # type: ignore[index, union-attr]
+    layer: Any = net.module.encoder.layers[1]  # type: ignore[index, union-attr]  # torch types submodules loosely
     taken: list[torch.Tensor] = []
     handle = layer.ln_1.register_forward_hook(lambda _m, _i, output: taken.append(output))
     found = attended(net, pixels)

@@ -41,14 +41,14 @@ def plain() -> nn.Module:
 
 def averaged() -> nn.Module:
     module = plain()
-    module[3] = nn.AvgPool2d(2)  # type: ignore[index]
+    module[3] = nn.AvgPool2d(2)  # type: ignore[index]  # torch types submodules loosely
     return module
 
 
 def clipped() -> nn.Module:
     module = averaged()
-    module[2] = nn.ReLU6(inplace=True)  # type: ignore[index]
-    module[5] = nn.ReLU6()  # type: ignore[index]
+    module[2] = nn.ReLU6(inplace=True)  # type: ignore[index]  # torch types submodules loosely
+    module[5] = nn.ReLU6()  # type: ignore[index]  # torch types submodules loosely
     return module
 
 
@@ -160,7 +160,7 @@ def test_gradient_shap_of_a_linear_network_is_the_weight_times_the_mean_differen
     black, grey = float(net.score(torch.zeros_like(image), 0)), float(net.score(torch.full_like(image, 0.5), 0))
     assert abs(black - grey) > 0.01
     assert scores["completeness_gap"] < 0.1 * abs(float(net.score(image, 0)) - black)
-    weight = net.module[1].weight[0].view(3, EDGE, EDGE)  # type: ignore[index, union-attr]
+    weight = net.module[1].weight[0].view(3, EDGE, EDGE)  # type: ignore[index, union-attr]  # torch types submodules loosely
     slope = weight / net._std[0]
     assert np.corrcoef(attribution.flatten(), (slope * (image[0] - 0.25)).flatten())[0, 1] > 0.9
 
