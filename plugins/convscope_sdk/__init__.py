@@ -42,6 +42,7 @@ from convscope_sdk.events import (
 from convscope_sdk.models import Architecture, ModelEntry, ModelSource, ModelSpec
 from convscope_sdk.params import ImageParams, Params
 from convscope_sdk.run import Run
+from convscope_sdk.state import State
 from convscope_sdk.target import LayerRef, Target, TargetField, target_field
 from convscope_sdk.technique import Technique, technique
 from convscope_sdk.together import together
@@ -81,6 +82,7 @@ __all__ = [
     "Result",
     "Run",
     "Scores",
+    "State",
     "Table",
     "Target",
     "TargetField",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from convscope_sdk.models import IMAGENET_MEAN, IMAGENET_STD, Argument, CodeFacts, ModelKind
+from convscope_sdk.state import State
 
 __all__ = [
     "Checkpoint",
@@ -209,6 +210,6 @@ class Checkpoint:
 
 
 Result = Image | Heatmap | ImageGrid | Tensor | Table | Text
-Event = Progress | Preview | Result | Note | Scores | Predictions | TrainedModel | Checkpoint
+Event = Progress | Preview | Result | Note | Scores | Predictions | TrainedModel | Checkpoint | State
 
 ResultKind = Literal["image", "tensor", "table", "text"]

@@ -17,6 +17,7 @@ from convscope_sdk.images import MAX_PIXELS, ImageLike, fit_image, open_image, t
 from convscope_sdk.models import ModelKind, ModelSpec
 from convscope_sdk.params import ImageParams, Params
 from convscope_sdk.run import Run
+from convscope_sdk.state import Memory, Saved, State
 from convscope_sdk.technique import Technique
 from convscope_sdk.together import Together
 from convscope_sdk.training import TrainingParams
@@ -64,13 +65,15 @@ def prepare(
     max_pixels: int = MAX_PIXELS,
     open_model: Callable[[str], Network] | None = None,
     checkpoint: Checkpoint | None = None,
+    saved: Saved | None = None,
+    taken_up: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """The run that a request describes, every argument checked; the network is not yet asked anything.
 
     A picture is brought to the network's size by the parameters `fit` and `size` where the technique has
     them, else cropped as the network's own evaluation does. Without one, `run.image` has shape (0, 3, 0, 0):
     a batch of no pictures. Extra images keep their own size. `open_model` gives further networks by name; where
-    absent there is the run's own.
+    absent there is the run's own. A run that goes on from what was `saved` calls `taken_up` when it is there.
 
     Raises:
         InvalidParams: a parameter, or the seed, is unknown, of the wrong type or out of range.
@@ -89,17 +92,19 @@ def prepare(
     if image is not None:
         opened = open_image(image, max_pixels=max_pixels)
         picture, notes = _fit(opened.picture, network.spec, parsed), [*opened.notes, *notes]
+    rng = np.random.default_rng(seed)
     run = Run(
         network=network,
         image=_no_picture(network.device) if picture is None else to_tensor(picture, network.device),
         params=parsed,
-        rng=np.random.default_rng(seed),
+        rng=rng,
         seed=seed,
         device=str(network.device),
         images={role: to_tensor(extra, network.device) for role, extra in extras.items()},
         open_model=open_model or _opener(network, {}),
         image_sets=_image_sets(technique, image_sets, max_pixels),
         checkpoint=checkpoint,
+        memory=Memory(rng, network.device, saved, taken_up),
     )
     return Prepared(run, picture, tuple(notes))
 
@@ -116,12 +121,16 @@ def start(
     models: Mapping[str, Network] | None = None,
     checkpoint: Checkpoint | None = None,
     tells_wishes: bool = False,
+    saved: Saved | None = None,
+    keep: Callable[[Memory], None] | None = None,
 ) -> Generator[Event, Any, None]:
     """The events of one run in this process, with what `prepare` noted in front of them.
 
     Arguments are checked before this returns; the technique's code runs as the iterator is advanced, with the
     run's own random numbers, and is closed with it. What it asks for by `together` it gets at once; where
-    `tells_wishes` is set they are yielded too, and answered by whoever sends something.
+    `tells_wishes` is set they are yielded too, and answered by whoever sends something. Its states are not told; where
+    `keep` is given it is called at each of them, with the run's random numbers in place. A run that goes on from what
+    was `saved` gives the events from there on.
 
     Raises:
         TechniqueError: as `prepare`.
@@ -137,14 +146,19 @@ def start(
         params=params,
         open_model=opener,
         checkpoint=checkpoint,
+        saved=saved,
     )
-    return _events(technique, prepared, tells_wishes=tells_wishes)
+    return _events(technique, prepared, keep, tells_wishes=tells_wishes)
 
 
-def _events(technique: Technique[Any], prepared: Prepared, *, tells_wishes: bool) -> Generator[Event, Any, None]:
+def _events(
+    technique: Technique[Any], prepared: Prepared, keep: Callable[[Memory], None] | None, *, tells_wishes: bool
+) -> Generator[Event, Any, None]:
     from convscope_sdk.isolation import RandomState
 
-    yield from map(Note, prepared.notes)
+    memory = prepared.run.memory
+    if not memory.pending:
+        yield from map(Note, prepared.notes)
     random = RandomState.seeded(prepared.run.seed, prepared.run.device)
     # Authors annotate an Iterator; the decorator has checked that it is a generator.
     steps = cast("Generator[Event, Any, None]", technique.function(prepared.run))
@@ -154,10 +168,13 @@ def _events(technique: Technique[Any], prepared: Prepared, *, tells_wishes: bool
             try:
                 with random.swapped_in():
                     event = steps.send(answer)
+                    if keep is not None and isinstance(event, State) and not memory.pending:
+                        keep(memory)
             except StopIteration:
                 return
             answer = None
-            if tells_wishes or not isinstance(event, Together):
+            told = not isinstance(event, State) and (tells_wishes or not isinstance(event, Together))
+            if told and not memory.pending:
                 answer = yield event
     finally:
         with random.swapped_in():

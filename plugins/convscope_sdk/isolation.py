@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ class RandomState:
         """Take over the present states."""
         self._torch = torch.default_generator.get_state()
         self._cuda = torch.cuda.default_generators[self._index].get_state() if self._on_cuda else None
-        self._numpy = np.random.get_state()  # noqa: NPY002 - plugins use the global one
+        self._numpy: Any = np.random.get_state()  # noqa: NPY002 - plugins use the global one
         self._python = random.getstate()
 
     def install(self) -> None:
@@ -72,6 +72,20 @@ class RandomState:
             torch.cuda.default_generators[self._index].set_state(self._cuda)
         np.random.set_state(self._numpy)  # noqa: NPY002 - plugins use the global one
         random.setstate(self._python)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states as tensors, arrays and plain values."""
+        generator, keys, *rest = self._numpy
+        numpy = {"generator": generator, "keys": keys, "rest": list(rest)}
+        return {"torch": self._torch, "cuda": self._cuda, "numpy": numpy, "python": self._python}
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Be what `state_dict` gave; those of a device that is not there are left as they are."""
+        numpy = states["numpy"]
+        self._torch, self._python = states["torch"], states["python"]
+        self._numpy = (numpy["generator"], numpy["keys"], *numpy["rest"])
+        if self._on_cuda and states["cuda"] is not None:
+            self._cuda = states["cuda"]
 
     def is_present(self) -> bool:
         """Whether the present states are these."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from convscope_sdk.errors import UnknownName
 from convscope_sdk.events import Checkpoint
 from convscope_sdk.params import Params
+from convscope_sdk.state import Memory, State
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +45,7 @@ class Run(Generic[P]):
         image_sets: What `image_set` opens.
         checkpoint: The training to go on with, where the run resumes one.
         thrift: How many times smaller inner batches are to be: more than 1 where the device ran out of memory before.
+        memory: What `state` asks.
     """
 
     network: Network
@@ -58,6 +60,21 @@ class Run(Generic[P]):
     image_sets: ImageSets | None = None
     open_model: Callable[[str], Network] = field(default=_no_models, repr=False)
     thrift: int = 1
+    memory: Memory = field(default_factory=Memory, repr=False)
+
+    def state(self, name: str, /, **values: Any) -> State:
+        """What the run keeps from here on, for a technique that is `resumable`; see `convscope_sdk.state`.
+
+        Args:
+            name: Of the state, of those open at a time.
+            **values: Tensors, arrays, plain values, lists, tuples and dicts of them; and objects with `state_dict` and
+                `load_state_dict`. Where the run goes on from a checkpoint, the state has the values from there.
+
+        Raises:
+            ValueError: a state of that name is open already.
+            StateMismatch: the checkpoint is of other states.
+        """
+        return self.memory.open(name, values)
 
     def inner_batch(self, chosen: int) -> int:
         """How many pictures go through the network at once where `chosen` would, at least 1.

@@ -53,6 +53,8 @@ class Technique(Generic[P]):
         stall_seconds: Longest time one step may take before the host takes the worker for stuck.
         cacheable: Whether the events of one run may stand for those of another with the same arguments.
         batchable: Whether the host may answer what it asks for by `together` for several runs at once.
+        resumable: Whether it yields its state, so that a run can be put down between steps and taken up elsewhere.
+        steers: Parameters that may be others where it is taken up.
     """
 
     id: str
@@ -65,6 +67,8 @@ class Technique(Generic[P]):
     stall_seconds: float = 120.0
     cacheable: bool = True
     batchable: bool = False
+    resumable: bool = False
+    steers: frozenset[str] = frozenset()
 
     def run(
         self,
@@ -119,6 +123,8 @@ def technique(
     stall_seconds: float = 120.0,
     cacheable: bool = True,
     batchable: bool = False,
+    resumable: bool = False,
+    steers: Collection[str] = (),
     params: type[Params] | None = None,
 ) -> Callable[[Callable[[Run[P]], Iterator[Event]]], Technique[P]]:
     """Makes a `Technique` of a generator function that takes one `Run[SomeParams]`.
@@ -134,16 +140,17 @@ def technique(
             its arguments.
         batchable: It looks into the network by `yield from together(...)`, which the host may do for several runs at
             once.
+        resumable: It opens a `run.state` and yields it in each step of its loop. A server then keeps checkpoints of its
+            runs: they go on when their worker is lost, can be paused, and give way to more urgent ones.
+        steers: Names of parameters that a caller may change while the run is under way: it is put down, and taken up
+            with the new values. Only with `resumable`; what the state has depends on none of them.
         params: Its parameters, where the annotation cannot be read at run time.
 
     Raises:
         TypeError: the function is no generator function, has no docstring, or its parameters cannot be found.
-        ValueError: the id or a need is not of the allowed form.
+        ValueError: the id, a need or a name in `steers` is not of the allowed form.
     """
-    if not ID.fullmatch(identifier):
-        raise ValueError(f"a technique id is lower-case words, optionally vendor.name, not {identifier!r}")
-    if unknown := set(needs) - NEEDS.keys():
-        raise ValueError(f"unknown needs {sorted(unknown)}; there are {', '.join(NEEDS)}")
+    _check(identifier, needs, steers, resumable=resumable)
 
     def decorate(function: Callable[[Run[P]], Iterator[Event]]) -> Technique[P]:
         if not inspect.isgeneratorfunction(function):
@@ -151,7 +158,7 @@ def technique(
         return Technique(
             id=identifier,
             summary=_summary(identifier, function),
-            params=typing.cast("type[P]", params or _params_of(identifier, function)),
+            params=_steered(identifier, typing.cast("type[P]", params or _params_of(identifier, function)), steers),
             function=function,
             needs=frozenset(needs),
             cites=cites,
@@ -159,9 +166,27 @@ def technique(
             stall_seconds=stall_seconds,
             cacheable=cacheable,
             batchable=batchable,
+            resumable=resumable,
+            steers=frozenset(steers),
         )
 
     return decorate
+
+
+def _check(identifier: str, needs: Collection[str], steers: Collection[str], *, resumable: bool) -> None:
+    if not ID.fullmatch(identifier):
+        raise ValueError(f"a technique id is lower-case words, optionally vendor.name, not {identifier!r}")
+    if unknown := set(needs) - NEEDS.keys():
+        raise ValueError(f"unknown needs {sorted(unknown)}; there are {', '.join(NEEDS)}")
+
+    if steers and not resumable:
+        raise ValueError(f"technique {identifier!r}: only one that is resumable can be steered")
+
+
+def _steered(identifier: str, params: type[P], steers: Collection[str]) -> type[P]:
+    if strange := sorted(set(steers) - params.model_fields.keys()):
+        raise ValueError(f"technique {identifier!r} steers {strange[0]!r}, which is none of its parameters")
+    return params
 
 
 def _summary(identifier: str, function: Callable[..., Any]) -> str:

@@ -27,6 +27,7 @@ from convscope_sdk import (
     Run,
     Table,
     Technique,
+    Tensor,
     technique,
     together,
 )
@@ -78,11 +79,14 @@ def _contrast(_network: Network, pixels: torch.Tensor) -> tuple[torch.Tensor]:
     return ((pixels - pixels.mean(0)).mean(1),)
 
 
-@technique("good.brightness", needs={"image"}, batchable=True)
+@technique("good.brightness", needs={"image"}, batchable=True, resumable=True)
 def good(run: Run[Good]) -> Iterator[Event]:
     """How bright each pixel is."""
-    for step in range(1, run.params.steps + 1):
-        yield Progress(step, run.params.steps)
+    with run.state("looks", step=0) as state:
+        while state.step < run.params.steps:
+            state.step += 1
+            yield Progress(state.step, run.params.steps)
+            yield state
     (brightness,) = yield from together(_brightness, run.network, run.image)
     yield Heatmap("brightness", brightness[0])
 
@@ -97,6 +101,43 @@ def mixer(run: Run[Good]) -> Iterator[Event]:
 @technique("bad.boaster", needs={"image"}, batchable=True)
 def boaster(run: Run[Good]) -> Iterator[Event]:
     """Says that it can be batched, and asks for nothing."""
+    yield _bright(run)
+
+
+@technique("bad.forgetful", needs={"image"}, resumable=True)
+def forgetful(run: Run[Good]) -> Iterator[Event]:
+    """Keeps its step, and forgets how bright it was by then."""
+    brightness = 0.0
+    with run.state("looks", step=0) as state:
+        while state.step < run.params.steps:
+            brightness += float(run.rng.random())
+            state.step += 1
+            yield Progress(state.step, run.params.steps)
+            yield state
+    yield Tensor("brightness", np.array([brightness]))
+
+
+@technique("bad.undeclared", needs={"image"})
+def undeclared(run: Run[Good]) -> Iterator[Event]:
+    """Yields a state, and does not say that it would."""
+    yield Progress(1, 1)
+    yield run.state("looks", step=0)
+    yield _bright(run)
+
+
+@technique("bad.silent", needs={"image"}, resumable=True)
+def silent(run: Run[Good]) -> Iterator[Event]:
+    """Says that it would yield a state, and does not."""
+    yield _bright(run)
+
+
+@technique("bad.stuck", needs={"image"}, resumable=True)
+def stuck(run: Run[Good]) -> Iterator[Event]:
+    """Yields two states in one step."""
+    yield Progress(1, 1)
+    state = run.state("looks", step=0)
+    yield state
+    yield state
     yield _bright(run)
 
 
@@ -324,6 +365,7 @@ BAD: dict[str, list[Callable[[], Technique[Any]]]] = {
     "check_same_seed_same_pixels": [lambda: unseeded],
     "check_interleaved_runs_do_not_disturb_each_other": [lambda: neighbour],
     "check_batched_runs_equal_single_ones": [lambda: mixer, lambda: boaster],
+    "check_goes_on_where_it_was_put_down": [lambda: forgetful, lambda: undeclared, lambda: silent, lambda: stuck],
     "check_survives_odd_pictures": [lambda: fragile],
     "check_needs_are_honest": [lambda: secret, lambda: headstrong],
     "check_runs_with_defaults": [lambda: defaults],

@@ -46,6 +46,7 @@ from convscope_sdk.conformance.results import (
     check_steps_keep_their_bound,
     check_yields_events,
 )
+from convscope_sdk.conformance.resumed import check_goes_on_where_it_was_put_down
 from convscope_sdk.conformance.subject import Subject
 from convscope_sdk.conformance.suite import conformance
 from convscope_sdk.conformance.traces import (
@@ -75,6 +76,7 @@ CHECKS: Sequence[CheckFunction] = (
     check_same_seed_same_pixels,
     check_interleaved_runs_do_not_disturb_each_other,
     check_batched_runs_equal_single_ones,
+    check_goes_on_where_it_was_put_down,
     check_survives_odd_pictures,
     check_needs_are_honest,
     check_runs_with_defaults,
@@ -93,6 +95,7 @@ __all__ = [
     "check_closed_early_leaves_the_network_clean",
     "check_describes_itself",
     "check_every_step_leaves_the_network_clean",
+    "check_goes_on_where_it_was_put_down",
     "check_interleaved_runs_do_not_disturb_each_other",
     "check_keeps_no_global_state",
     "check_needs_are_honest",

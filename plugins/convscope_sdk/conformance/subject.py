@@ -19,6 +19,7 @@ from convscope_sdk.inprocess import start
 if TYPE_CHECKING:
     from convscope_sdk.images import ImageLike
     from convscope_sdk.network import Network
+    from convscope_sdk.state import Memory, Saved
     from convscope_sdk.technique import Technique
 
 __all__ = ["Subject"]
@@ -59,6 +60,8 @@ class Subject:
         seed: int = _SEED,
         params: Mapping[str, Any] | None = None,
         tells_wishes: bool = False,
+        saved: Saved | None = None,
+        keep: Callable[[Memory], None] | None = None,
     ) -> Generator[Event, Any, None]:
         """A run's events, its arguments checked by now.
 
@@ -68,6 +71,8 @@ class Subject:
             seed: Of its random numbers.
             params: Instead of those that keep runs short.
             tells_wishes: Whether it yields what it asks for by `together`.
+            saved: What it goes on from.
+            keep: Called at each of its states.
         """
         if image is None and "image" in self.technique.needs:
             image = photograph()
@@ -84,6 +89,8 @@ class Subject:
             params=chosen,
             models={_GENERATOR: painter()} if _GENERATOR in chosen.values() else None,
             tells_wishes=tells_wishes,
+            saved=saved,
+            keep=keep,
         )
 
     def recording(self, name: str) -> Recording:
