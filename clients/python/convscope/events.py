@@ -36,7 +36,7 @@ __all__ = [
 
 CachePolicy = Literal["default", "bypass", "only"]
 Priority = Literal["interactive", "normal", "batch"]
-RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled", "paused"]
 ArtifactKind = Literal["image", "tensor", "table", "text"]
 EventKind = Literal[
     "accepted",
@@ -47,6 +47,9 @@ EventKind = Literal[
     "result",
     "note",
     "gap",
+    "checkpointed",
+    "updated",
+    "paused",
     "succeeded",
     "failed",
     "cancelled",

@@ -46,6 +46,7 @@ RUN_STATES: Mapping[RunState, run_pb2.RunState.ValueType] = {
     "succeeded": run_pb2.RUN_STATE_SUCCEEDED,
     "failed": run_pb2.RUN_STATE_FAILED,
     "cancelled": run_pb2.RUN_STATE_CANCELLED,
+    "paused": run_pb2.RUN_STATE_PAUSED,
 }
 PRIORITIES: Mapping[Priority, run_pb2.Priority.ValueType] = {
     "interactive": run_pb2.PRIORITY_INTERACTIVE,
@@ -120,7 +121,12 @@ def run_message(record: RunRecord) -> run_pb2.Run:
         error=None if record.error is None else error_message(record.error),
         device_time=_duration(record.device_seconds),
         priority=PRIORITIES[request.priority],
+        updates=[_update(update.step or 0, update.params) for update in request.updates],
     )
+
+
+def _update(step: int, params: Mapping[str, Any]) -> run_pb2.Update:
+    return run_pb2.Update(step=step, params=struct_of(params))
 
 
 def error_message(error: events.Error) -> run_pb2.Error:
@@ -192,11 +198,14 @@ def _report(report: events.Report) -> run_pb2.Report:
 _EVENTS: Mapping[type[events.Event], tuple[str, Callable[[Any], Any]]] = {
     events.Accepted: ("accepted", lambda e: run_pb2.Accepted(request_id=e.request_id)),
     events.Queued: ("queued", _queued),
-    events.Started: ("started", lambda e: run_pb2.Started(device=e.device, attempt=e.attempt)),
+    events.Started: ("started", lambda e: run_pb2.Started(device=e.device, attempt=e.attempt, step=e.step)),
     events.Progress: ("progress", _progress),
     events.Preview: ("preview", lambda e: _artifact(e.artifact)),
     events.Result: ("result", lambda e: _artifact(e.artifact)),
     events.Note: ("note", lambda e: run_pb2.Note(text=e.text)),
+    events.Checkpointed: ("checkpointed", lambda e: run_pb2.Checkpointed(step=e.step)),
+    events.Updated: ("updated", lambda e: _update(e.step, e.params)),
+    events.Paused: ("paused", lambda _: run_pb2.Paused()),
     events.Succeeded: ("succeeded", lambda e: run_pb2.Succeeded(report=_report(e.report))),
     events.Failed: ("failed", lambda e: run_pb2.Failed(error=error_message(e.error))),
     events.Cancelled: ("cancelled", lambda e: run_pb2.Cancelled(reason=_CANCEL_REASONS[e.reason])),
@@ -214,6 +223,10 @@ def technique_message(technique: TechniqueInfo) -> catalog_service_pb2.Technique
         package=technique.package,
         version=technique.version,
         extra_images=technique.extra_images,
+        resumable=technique.resumable,
+        steers=technique.steers,
+        cacheable=technique.cacheable,
+        batchable=technique.batchable,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
 
 from convscope.v1 import artifact_pb2, run_pb2, visualization_service_pb2
 from convscope_server.api.convert import PRIORITIES, RUN_STATES
@@ -23,6 +24,7 @@ __all__ = [
     "check_digest",
     "check_form",
     "check_page_size",
+    "check_params_size",
     "disconnect_of",
     "known_run_id",
     "previews_of",
@@ -37,6 +39,7 @@ MAX_NAME = 256
 MAX_LABELS, MAX_LABEL = 32, 128
 MAX_EXTRA_IMAGES, MAX_ROLE = 16, 64
 MAX_RESTARTS = 10
+MAX_UPDATES = 1024
 MAX_MEDIA_TYPES = 8
 MAX_PREVIEW_INTERVAL = 3600.0
 MIN_PREVIEW_EDGE, MAX_PREVIEW_EDGE = 16, 2048
@@ -57,8 +60,8 @@ def check_form(request: run_pb2.VisualizeRequest, violations: Violations) -> Non
     """Every field of a request for a run within its bounds, whatever the technique."""
     check_name(request.technique, "technique", violations)
     check_name(request.model, "model", violations)
-    size = request.params.ByteSize()
-    violations.check(size <= MAX_PARAMS, "params", f"take {size:,} bytes; allowed: {MAX_PARAMS:,}")
+    check_params_size(request.params, "params", violations)
+    _check_updates(request.updates, violations)
     _check_images(request, violations)
     _check_request_id(request.request_id, violations)
     _check_previews(request.previews, violations)
@@ -78,10 +81,22 @@ def check_form(request: run_pb2.VisualizeRequest, violations: Violations) -> Non
     )
 
 
+def check_params_size(params: Struct, path: str, violations: Violations) -> None:
+    """Parameters of bounded size."""
+    size = params.ByteSize()
+    violations.check(size <= MAX_PARAMS, path, f"take {size:,} bytes; allowed: {MAX_PARAMS:,}")
+
+
 def check_name(name: str, path: str, violations: Violations) -> None:
     """A required name of bounded length."""
     violations.check(bool(name), path, "is required")
     violations.check(len(name) <= MAX_NAME, path, f"has {len(name):,} characters; allowed: {MAX_NAME}")
+
+
+def _check_updates(updates: Sequence[run_pb2.Update], violations: Violations) -> None:
+    count, size = len(updates), sum(update.ByteSize() for update in updates)
+    violations.check(count <= MAX_UPDATES, "updates", f"given {count:,}; allowed: {MAX_UPDATES:,}")
+    violations.check(size <= MAX_PARAMS, "updates", f"take {size:,} bytes; allowed: {MAX_PARAMS:,}")
 
 
 def check_labels(labels: Mapping[str, str], violations: Violations) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from convscope.v1 import run_pb2
+from convscope.v1 import visualization_service_pb2 as pb
 from convscope_sdk.encoding import HOST_MEDIA_TYPES
 from convscope_sdk.errors import InvalidImage, near_names
 from convscope_sdk.images import check_header
@@ -17,7 +19,7 @@ from convscope_server.api.holdings import Holdings
 from convscope_server.api.params import check_params
 from convscope_server.api.violations import Violations
 from convscope_server.engine.engine import Catalog, Engine
-from convscope_server.engine.messages import TechniqueInfo
+from convscope_server.engine.messages import TechniqueInfo, Update
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
 from convscope_server.images.sets import ImageSetService
@@ -61,6 +63,7 @@ class Validator:
         technique = find_technique(request.technique, self.engine.catalog)
         await known_model(request.model, self.engine)
         check_params(params_of(request.params), json.loads(technique.params_schema), violations)
+        _check_updates(request, technique, violations)
         _check_roles(request, technique, violations)
         _check_media_types(request, self.engine.catalog, violations)
         pictures = await self._read(request, violations)
@@ -69,6 +72,20 @@ class Validator:
         # Those named by digest too, which holds them until the run does.
         digests = {path: await self.content.put(data) for path, data in pictures.items()}
         return _stored(request, digests, image_sets, watched=watched)
+
+    def update(self, request: pb.UpdateRunRequest, technique: str) -> dict[str, Any]:
+        """The new values of some parameters of a run.
+
+        Raises:
+            RequestError: INVALID_ARGUMENT with every field at fault; NOT_FOUND, where the technique is gone.
+        """
+        violations = Violations()
+        found = find_technique(technique, self.engine.catalog)
+        params = params_of(request.params)
+        fields.check_params_size(request.params, "params", violations)
+        _check_update(params, found, "params", violations)
+        violations.refuse_any()
+        return params
 
     async def _read(self, request: run_pb2.VisualizeRequest, violations: Violations) -> dict[str, bytes]:
         """The pictures by path, their headers checked."""
@@ -124,6 +141,28 @@ async def known_model(name: str, engine: Engine) -> str:
         return name
     hint = "CatalogService.ListModels lists them; others are named by source, such as timm:resnet18"
     raise RequestError.unknown("model", name, engine.catalog.models, hint=hint)
+
+
+def _check_updates(request: run_pb2.VisualizeRequest, technique: TechniqueInfo, violations: Violations) -> None:
+    """Each changes steering parameters, and none comes before the one before."""
+    last = 0
+    for index, update in enumerate(request.updates):
+        path = f"updates[{index}]"
+        violations.check(update.step >= last, f"{path}.step", f"given {update.step}; allowed: {last} or more")
+        last = max(last, update.step)
+        _check_update(params_of(update.params), technique, f"{path}.params", violations)
+
+
+def _check_update(params: dict[str, Any], technique: TechniqueInfo, path: str, violations: Violations) -> None:
+    if not violations.check(bool(params), path, "is empty: name the parameters that change"):
+        return
+    for name in params.keys() - technique.steers:
+        allowed = ", ".join(technique.steers) or "none"
+        why = f"cannot change on the way in technique {technique.id} (allowed: {allowed})"
+        violations.add(f"{path}.{name}"[:200], why, "PARAM_NOT_STEERING")
+    check_params(
+        {k: v for k, v in params.items() if k in technique.steers}, json.loads(technique.params_schema), violations
+    )
 
 
 def _check_roles(request: run_pb2.VisualizeRequest, technique: TechniqueInfo, violations: Violations) -> None:
@@ -189,4 +228,5 @@ def _stored(
         owner=acting().name,
         image_sets=image_sets,
         media_types=tuple(dict.fromkeys(request.media_types)),
+        updates=tuple(Update(params_of(update.params), update.step) for update in request.updates),
     )

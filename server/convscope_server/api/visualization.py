@@ -86,6 +86,22 @@ class VisualizationServicer:
         record: RunRecord = await self.runs.cancel(fields.known_run_id(request.run), owner=acting().scope)
         return pb.CancelRunResponse(run=run_message(record))
 
+    async def pause_run(self, request: pb.PauseRunRequest) -> pb.PauseRunResponse:
+        """Take a run off its device, or out of the queue."""
+        record = await self.runs.steering.pause(fields.known_run_id(request.run), owner=acting().scope)
+        return pb.PauseRunResponse(run=run_message(record))
+
+    async def resume_run(self, request: pb.ResumeRunRequest) -> pb.ResumeRunResponse:
+        """Let a paused run go on."""
+        record = await self.runs.steering.resume(fields.known_run_id(request.run), owner=acting().scope)
+        return pb.ResumeRunResponse(run=run_message(record))
+
+    async def update_run(self, request: pb.UpdateRunRequest) -> pb.UpdateRunResponse:
+        """Change steering parameters of a run."""
+        run, scope = fields.known_run_id(request.run), acting().scope
+        params = self.validator.update(request, (await self.runs.get(run, owner=scope)).request.technique)
+        return pb.UpdateRunResponse(run=run_message(await self.runs.steering.update(run, params, owner=scope)))
+
     async def delete_run(self, request: pb.DeleteRunRequest) -> pb.DeleteRunResponse:
         """Forget an ended run."""
         await self.runs.delete(fields.known_run_id(request.run), owner=acting().scope)

@@ -44,6 +44,7 @@ __all__ = [
     "TechniqueInfo",
     "Unfit",
     "UnloadModel",
+    "Update",
 ]
 
 
@@ -54,6 +55,13 @@ class PreviewOptions(msgspec.Struct, frozen=True):
     max_edge: int = 512
     format: str = "jpeg"
     none: bool = False
+
+
+class Update(msgspec.Struct, frozen=True):
+    """Other values for some parameters, from behind `step` on; None: at the next step."""
+
+    params: dict[str, Any]
+    step: int | None = None
 
 
 class RunSpec(msgspec.Struct, frozen=True):
@@ -106,6 +114,9 @@ class TechniqueInfo(msgspec.Struct, frozen=True):
     stall_seconds: float = 120.0
     cacheable: bool = True
     revision: str = ""
+    resumable: bool = False
+    steers: tuple[str, ...] = ()
+    batchable: bool = False
 
 
 class PluginInfo(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ both sides, and reading one can never run code, as unpickling would.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,11 +16,13 @@ __all__ = [
     "Artifact",
     "CancelReason",
     "Cancelled",
+    "Checkpointed",
     "Error",
     "Event",
     "Failed",
     "FieldViolation",
     "Note",
+    "Paused",
     "Prediction",
     "Preview",
     "Progress",
@@ -29,6 +31,7 @@ __all__ = [
     "Result",
     "Started",
     "Succeeded",
+    "Updated",
     "is_skippable",
     "is_terminal",
 ]
@@ -109,10 +112,11 @@ class Queued(_Event, frozen=True, tag="queued"):
 
 
 class Started(_Event, frozen=True, tag="started"):
-    """On a device; `attempt` counts from 1."""
+    """On a device; `attempt` counts from 1. The run goes on behind `step`, 0 at its beginning."""
 
     device: str
     attempt: int = 1
+    step: int = 0
 
 
 class Progress(_Event, frozen=True, tag="progress"):
@@ -142,6 +146,24 @@ class Note(_Event, frozen=True, tag="note"):
     text: str
 
 
+class Checkpointed(_Event, frozen=True, tag="checkpointed"):
+    """What the run needs to go on from `step` is kept, under `key` among the checkpoints."""
+
+    step: int
+    key: str
+
+
+class Paused(_Event, frozen=True, tag="paused"):
+    """Off its device, and out of the queue, until it is resumed."""
+
+
+class Updated(_Event, frozen=True, tag="updated"):
+    """From behind `step` on, these parameters have these values."""
+
+    step: int
+    params: dict[str, Any]
+
+
 class Succeeded(_Event, frozen=True, tag="succeeded"):
     """Ended well."""
 
@@ -160,7 +182,21 @@ class Cancelled(_Event, frozen=True, tag="cancelled"):
     reason: CancelReason
 
 
-Event = Accepted | Queued | Started | Progress | Preview | Result | Note | Succeeded | Failed | Cancelled
+Event = (
+    Accepted
+    | Queued
+    | Started
+    | Progress
+    | Preview
+    | Result
+    | Note
+    | Checkpointed
+    | Paused
+    | Updated
+    | Succeeded
+    | Failed
+    | Cancelled
+)
 TERMINAL = (Succeeded, Failed, Cancelled)
 
 

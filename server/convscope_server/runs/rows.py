@@ -64,7 +64,7 @@ def changes(entries: Sequence[LoggedEvent]) -> dict[str, Any]:
         if isinstance(logged.event, Started):
             found["attempts"] = logged.event.attempt
             found["start_time"] = func.coalesce(runs.c.start_time, logged.time)
-        else:
+        elif is_terminal(logged.event):
             found["end_time"] = logged.time
         if isinstance(logged.event, Failed):
             found["error"] = encode(logged.event.error)

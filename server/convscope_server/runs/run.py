@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from convscope_server.engine.messages import PreviewOptions
+from convscope_server.engine.messages import PreviewOptions, Update
 from convscope_server.priority import Priority
-from convscope_server.runs.events import Error, Event, Failed, Started, Succeeded, is_terminal
+from convscope_server.runs.events import Error, Event, Failed, Paused, Queued, Started, Succeeded, is_terminal
 
 __all__ = [
     "CachePolicy",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 CachePolicy = Literal["default", "bypass", "only"]
-RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+RunState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 
 
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,6 +41,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
         media_types: What results are written as, where that is not what the host writes by itself.
         priority: How urgent it is beside others.
         cache: Whether an identical run may stand for it ("default"), must not ("bypass"), or must ("only").
+        updates: Changes of parameters on the way, to repeat a run that was steered, by rising step.
         owner: Name of the principal whose run it is; "" where the server asks nobody who they are.
     """
 
@@ -60,6 +62,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     media_types: tuple[str, ...] = ()
     priority: Priority = "normal"
     cache: CachePolicy = "default"
+    updates: tuple[Update, ...] = ()
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -116,6 +119,9 @@ class RunFilter(msgspec.Struct, frozen=True):
     owner: str | None = None
 
 
+_STATES: Mapping[type[Event], RunState] = {Queued: "queued", Started: "running", Paused: "paused"}
+
+
 def fingerprint(request: RunRequest) -> str:
     """The hexadecimal digest that two requests share where they differ in nothing but `request_id`."""
     anonymous = msgspec.structs.replace(request, request_id="")
@@ -126,8 +132,9 @@ def fingerprint(request: RunRequest) -> str:
 
 def state_after(event: Event) -> RunState | None:
     """The state that an entry brings its run to, or None where it changes nothing."""
-    if isinstance(event, Started):
-        return "running"
+    for kind, state in _STATES.items():
+        if isinstance(event, kind):
+            return state
     if not is_terminal(event):
         return None
     if isinstance(event, Succeeded):

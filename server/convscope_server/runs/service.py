@@ -15,15 +15,7 @@ from convscope_server.priority import WEIGHT
 from convscope_server.runs.appender import Appender
 from convscope_server.runs.attendance import Attendance
 from convscope_server.runs.dispatcher import Dispatcher
-from convscope_server.runs.events import (
-    Cancelled,
-    CancelReason,
-    Error,
-    Event,
-    Failed,
-    Note,
-    is_terminal,
-)
+from convscope_server.runs.events import Cancelled, CancelReason, Error, Event, Failed, Note, is_terminal
 from convscope_server.runs.intake import Intake
 from convscope_server.runs.ledger import Ledger
 from convscope_server.runs.limits import RunLimits
@@ -35,6 +27,7 @@ from convscope_server.runs.queue import RunQueue
 from convscope_server.runs.restarts import SHORT_OF_MEMORY, WORKER_LOST, restarted
 from convscope_server.runs.run import Gap, LoggedEvent, RunFilter, RunRecord, RunRequest
 from convscope_server.runs.sharing import Sharing
+from convscope_server.runs.steering import Steering
 from convscope_server.runs.store import RunPage, RunStore, no_run
 from convscope_server.runs.twins import Twin, Twins
 from convscope_server.runs.watch import Watcher
@@ -72,6 +65,7 @@ class RunService:
         self._intake = Intake(store, content, self._ledger, self._positions, self._limits, self._twins, self._begin)
         self._serving: set[asyncio.Task[None]] = set()
         self._attendance = Attendance(self._limits.disconnect_grace, self._cancel)
+        self.steering = Steering(store)
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False

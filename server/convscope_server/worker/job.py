@@ -11,6 +11,7 @@ from convscope_sdk.events import Event as Yielded
 from convscope_sdk.inprocess import prepare
 from convscope_sdk.isolation import RandomState
 from convscope_sdk.loader import BUILTIN_PACKAGE
+from convscope_sdk.state import State
 from convscope_sdk.together import Together
 from convscope_server.engine.messages import Attained, RunSpec
 from convscope_server.runs.events import Cancelled, CancelReason, Error, Failed, Started
@@ -203,7 +204,7 @@ class Job:
         self._recorder.encoding = None
         answer, self._answer, self.wish = self._answer, None, None
         yielded = self._advance(answer)
-        while isinstance(yielded, Together) and not self._shares:
+        while isinstance(yielded, State) or (isinstance(yielded, Together) and not self._shares):
             yielded = self._advance(None)
         if isinstance(yielded, Together):
             self.wish, self.wished_at, self.has_wished = yielded, time.monotonic(), True

@@ -176,4 +176,7 @@ def _technique_info(loaded: Loaded) -> TechniqueInfo:
         stall_seconds=technique.stall_seconds,
         cacheable=technique.cacheable,
         revision=_revision(loaded),
+        resumable=technique.resumable,
+        steers=tuple(sorted(technique.steers)),
+        batchable=technique.batchable,
     )

@@ -89,6 +89,9 @@ def _requests(run: str) -> dict[str, Any]:
         "VisualizationService.GetRun": visual.GetRunRequest(run=run),
         "VisualizationService.ListRuns": visual.ListRunsRequest(),
         "VisualizationService.CancelRun": visual.CancelRunRequest(run=run),
+        "VisualizationService.PauseRun": visual.PauseRunRequest(run=run),
+        "VisualizationService.ResumeRun": visual.ResumeRunRequest(run=run),
+        "VisualizationService.UpdateRun": visual.UpdateRunRequest(run=run),
         "VisualizationService.DeleteRun": visual.DeleteRunRequest(run=run),
         "CatalogService.ListTechniques": catalog.ListTechniquesRequest(),
         "CatalogService.GetTechnique": catalog.GetTechniqueRequest(id="saliency"),
@@ -114,6 +117,9 @@ TO_OTHERS = {
     "VisualizationService.WatchRun": "NOT_FOUND",
     "VisualizationService.GetRun": "NOT_FOUND",
     "VisualizationService.CancelRun": "NOT_FOUND",
+    "VisualizationService.PauseRun": "NOT_FOUND",
+    "VisualizationService.ResumeRun": "NOT_FOUND",
+    "VisualizationService.UpdateRun": "NOT_FOUND",
     "VisualizationService.DeleteRun": "NOT_FOUND",
     "ContentService.Download": "NOT_FOUND",
     "ImageSetService.CreateImageSet": "NOT_FOUND",
@@ -124,9 +130,12 @@ TO_OTHERS = {
     "ModelAdminService.ListDevices": "PERMISSION_DENIED",
 }
 TO_THE_OWNER = {name: code for name, code in TO_OTHERS.items() if code == "PERMISSION_DENIED"}
-# What is refused to whoever may: what was sent is no picture, and a live run uses the model.
+# What is refused to whoever may: what was sent is no picture or changes nothing, and a live run uses the model.
 ALWAYS = {
     "VisualizationService.Visualize": "INVALID_ARGUMENT",
+    "VisualizationService.PauseRun": "UNIMPLEMENTED",
+    "VisualizationService.ResumeRun": "UNIMPLEMENTED",
+    "VisualizationService.UpdateRun": "INVALID_ARGUMENT",
     "ModelAdminService.UnloadModel": "FAILED_PRECONDITION",
 }
 OWNERS = ("ada", "bob", "root")

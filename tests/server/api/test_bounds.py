@@ -59,6 +59,8 @@ def stuff(message: Any, path: tuple[str, ...]) -> None:
     value = getattr(message, field.name)
     if field.message_type is not None and field.message_type.name == "Struct":
         value.update({"label": TEXT})
+    elif field.is_repeated and field.message_type is not None and not field.message_type.GetOptions().map_entry:
+        value.extend([field.message_type._concrete_class()] * MANY)
     elif field.is_repeated and field.message_type is not None:
         for number in range(MANY):  # every map of ours has texts for keys
             _ = value[f"{number}"] if field.message_type.fields_by_name["value"].message_type else None

@@ -77,6 +77,10 @@ class Technique(google.protobuf.message.Message):
     PACKAGE_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     EXTRA_IMAGES_FIELD_NUMBER: builtins.int
+    RESUMABLE_FIELD_NUMBER: builtins.int
+    STEERS_FIELD_NUMBER: builtins.int
+    CACHEABLE_FIELD_NUMBER: builtins.int
+    BATCHABLE_FIELD_NUMBER: builtins.int
     id: builtins.str
     """"grad_cam"; third parties prefix theirs: "vendor.name"."""
     summary: builtins.str
@@ -88,6 +92,12 @@ class Technique(google.protobuf.message.Message):
     package: builtins.str
     """Python distribution that brought it, and its version."""
     version: builtins.str
+    resumable: builtins.bool
+    """Its runs keep checkpoints: they go on when their worker is lost, and can be paused."""
+    cacheable: builtins.bool
+    """Whether what an identical request made may stand for a run."""
+    batchable: builtins.bool
+    """Whether several runs may share a pass through the network."""
     @property
     def needs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Capabilities it relies on: "image", "gradients", "spatial_layer", "classes", …."""
@@ -95,6 +105,10 @@ class Technique(google.protobuf.message.Message):
     @property
     def extra_images(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Further pictures it takes, by role ("style"), with a description each."""
+
+    @property
+    def steers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Parameters that UpdateRun may change."""
 
     def __init__(
         self,
@@ -107,8 +121,12 @@ class Technique(google.protobuf.message.Message):
         package: builtins.str = ...,
         version: builtins.str = ...,
         extra_images: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        resumable: builtins.bool = ...,
+        steers: collections.abc.Iterable[builtins.str] | None = ...,
+        cacheable: builtins.bool = ...,
+        batchable: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cites", b"cites", "extra_images", b"extra_images", "id", b"id", "needs", b"needs", "package", b"package", "params_schema", b"params_schema", "summary", b"summary", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batchable", b"batchable", "cacheable", b"cacheable", "cites", b"cites", "extra_images", b"extra_images", "id", b"id", "needs", b"needs", "package", b"package", "params_schema", b"params_schema", "resumable", b"resumable", "steers", b"steers", "summary", b"summary", "version", b"version"]) -> None: ...
 
 Global___Technique: typing_extensions.TypeAlias = Technique
 

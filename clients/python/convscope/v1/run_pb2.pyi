@@ -32,7 +32,7 @@ class _RunStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     RUN_STATE_UNSPECIFIED: _RunState.ValueType  # 0
     """Never sent; in a filter it means "any state"."""
     RUN_STATE_QUEUED: _RunState.ValueType  # 1
-    """Accepted and stored, waiting for a device."""
+    """Accepted and stored, waiting for a device: for the first time, or again after it had to leave one."""
     RUN_STATE_RUNNING: _RunState.ValueType  # 2
     """On a device: its model is being loaded or its technique takes steps."""
     RUN_STATE_SUCCEEDED: _RunState.ValueType  # 3
@@ -41,14 +41,16 @@ class _RunStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """Ended by an error of the request, the technique or the server."""
     RUN_STATE_CANCELLED: _RunState.ValueType  # 5
     """Ended because somebody asked for it, nobody watched any more, or the server drained."""
+    RUN_STATE_PAUSED: _RunState.ValueType  # 6
+    """Off its device and out of the queue since PauseRun, until ResumeRun."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
-    """Where a run is in its life. A run moves down this list and ends in exactly one of the last three."""
+    """Where a run is in its life. It ends in exactly one of SUCCEEDED, FAILED and CANCELLED."""
 
 RUN_STATE_UNSPECIFIED: RunState.ValueType  # 0
 """Never sent; in a filter it means "any state"."""
 RUN_STATE_QUEUED: RunState.ValueType  # 1
-"""Accepted and stored, waiting for a device."""
+"""Accepted and stored, waiting for a device: for the first time, or again after it had to leave one."""
 RUN_STATE_RUNNING: RunState.ValueType  # 2
 """On a device: its model is being loaded or its technique takes steps."""
 RUN_STATE_SUCCEEDED: RunState.ValueType  # 3
@@ -57,6 +59,8 @@ RUN_STATE_FAILED: RunState.ValueType  # 4
 """Ended by an error of the request, the technique or the server."""
 RUN_STATE_CANCELLED: RunState.ValueType  # 5
 """Ended because somebody asked for it, nobody watched any more, or the server drained."""
+RUN_STATE_PAUSED: RunState.ValueType  # 6
+"""Off its device and out of the queue since PauseRun, until ResumeRun."""
 Global___RunState: typing_extensions.TypeAlias = RunState
 
 class _Priority:
@@ -283,6 +287,7 @@ class VisualizeRequest(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     MAX_RESTARTS_FIELD_NUMBER: builtins.int
     MEDIA_TYPES_FIELD_NUMBER: builtins.int
+    UPDATES_FIELD_NUMBER: builtins.int
     model: builtins.str
     """A name from CatalogService.ListModels, or one that a source resolves ("timm:resnet18"). Required."""
     technique: builtins.str
@@ -330,6 +335,12 @@ class VisualizeRequest(google.protobuf.message.Message):
         ("image/webp"). Kinds that none is named for are PNG, npy, JSON and text. The result "input" is always PNG.
         """
 
+    @property
+    def updates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Update]:
+        """Changes of steering parameters on the way, at most 1,024, by rising step. So a run that was steered is repeated:
+        with its own params and the updates of its record. Default: none.
+        """
+
     def __init__(
         self,
         *,
@@ -348,11 +359,37 @@ class VisualizeRequest(google.protobuf.message.Message):
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         max_restarts: builtins.int = ...,
         media_types: collections.abc.Iterable[builtins.str] | None = ...,
+        updates: collections.abc.Iterable[Global___Update] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["deadline", b"deadline", "image", b"image", "params", b"params", "previews", b"previews"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cache", b"cache", "deadline", b"deadline", "extra_images", b"extra_images", "image", b"image", "labels", b"labels", "max_restarts", b"max_restarts", "media_types", b"media_types", "model", b"model", "on_disconnect", b"on_disconnect", "params", b"params", "previews", b"previews", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "technique", b"technique"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cache", b"cache", "deadline", b"deadline", "extra_images", b"extra_images", "image", b"image", "labels", b"labels", "max_restarts", b"max_restarts", "media_types", b"media_types", "model", b"model", "on_disconnect", b"on_disconnect", "params", b"params", "previews", b"previews", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "technique", b"technique", "updates", b"updates"]) -> None: ...
 
 Global___VisualizeRequest: typing_extensions.TypeAlias = VisualizeRequest
+
+@typing.final
+class Update(google.protobuf.message.Message):
+    """Other values for parameters that the technique lists as steering ones."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: builtins.int
+    PARAMS_FIELD_NUMBER: builtins.int
+    step: builtins.int
+    """They hold behind this step, counted as Progress counts; 0: from the beginning. In a request it is the earliest."""
+    @property
+    def params(self) -> google.protobuf.struct_pb2.Struct:
+        """Only what changes."""
+
+    def __init__(
+        self,
+        *,
+        step: builtins.int = ...,
+        params: google.protobuf.struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["params", b"params"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["params", b"params", "step", b"step"]) -> None: ...
+
+Global___Update: typing_extensions.TypeAlias = Update
 
 @typing.final
 class RunEvent(google.protobuf.message.Message):
@@ -371,9 +408,12 @@ class RunEvent(google.protobuf.message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     NOTE_FIELD_NUMBER: builtins.int
     GAP_FIELD_NUMBER: builtins.int
+    CHECKPOINTED_FIELD_NUMBER: builtins.int
+    UPDATED_FIELD_NUMBER: builtins.int
     SUCCEEDED_FIELD_NUMBER: builtins.int
     FAILED_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
+    PAUSED_FIELD_NUMBER: builtins.int
     run: builtins.str
     """Id of the run."""
     sequence: builtins.int
@@ -403,6 +443,12 @@ class RunEvent(google.protobuf.message.Message):
     @property
     def gap(self) -> Global___Gap: ...
     @property
+    def checkpointed(self) -> Global___Checkpointed: ...
+    @property
+    def updated(self) -> Global___Update:
+        """Sent once the change holds."""
+
+    @property
     def succeeded(self) -> Global___Succeeded:
         """Exactly one of these three ends every run."""
 
@@ -410,6 +456,8 @@ class RunEvent(google.protobuf.message.Message):
     def failed(self) -> Global___Failed: ...
     @property
     def cancelled(self) -> Global___Cancelled: ...
+    @property
+    def paused(self) -> Global___Paused: ...
     def __init__(
         self,
         *,
@@ -424,13 +472,16 @@ class RunEvent(google.protobuf.message.Message):
         result: convscope.v1.artifact_pb2.Artifact | None = ...,
         note: Global___Note | None = ...,
         gap: Global___Gap | None = ...,
+        checkpointed: Global___Checkpointed | None = ...,
+        updated: Global___Update | None = ...,
         succeeded: Global___Succeeded | None = ...,
         failed: Global___Failed | None = ...,
         cancelled: Global___Cancelled | None = ...,
+        paused: Global___Paused | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "event", b"event", "failed", b"failed", "gap", b"gap", "note", b"note", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "started", b"started", "succeeded", b"succeeded", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "event", b"event", "failed", b"failed", "gap", b"gap", "note", b"note", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "run", b"run", "sequence", b"sequence", "started", b"started", "succeeded", b"succeeded", "time", b"time"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["accepted", "queued", "started", "progress", "preview", "result", "note", "gap", "succeeded", "failed", "cancelled"] | None: ...
+    def HasField(self, field_name: typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "checkpointed", b"checkpointed", "event", b"event", "failed", b"failed", "gap", b"gap", "note", b"note", "paused", b"paused", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "started", b"started", "succeeded", b"succeeded", "time", b"time", "updated", b"updated"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "checkpointed", b"checkpointed", "event", b"event", "failed", b"failed", "gap", b"gap", "note", b"note", "paused", b"paused", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "run", b"run", "sequence", b"sequence", "started", b"started", "succeeded", b"succeeded", "time", b"time", "updated", b"updated"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["accepted", "queued", "started", "progress", "preview", "result", "note", "gap", "checkpointed", "updated", "succeeded", "failed", "cancelled", "paused"] | None: ...
 
 Global___RunEvent: typing_extensions.TypeAlias = RunEvent
 
@@ -454,7 +505,9 @@ Global___Accepted: typing_extensions.TypeAlias = Accepted
 
 @typing.final
 class Queued(google.protobuf.message.Message):
-    """The run waits for a device. Comes again when its place has changed for the better."""
+    """The run waits for a device. Comes again when its place has changed for the better, when the run was resumed, and when
+    it had to leave a device to a more urgent one.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -489,17 +542,21 @@ class Started(google.protobuf.message.Message):
 
     DEVICE_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
     device: builtins.str
     """"cpu", "cuda:0", "mps"."""
     attempt: builtins.int
     """From 1."""
+    step: builtins.int
+    """The run goes on from its checkpoint of that step; 0: from its beginning."""
     def __init__(
         self,
         *,
         device: builtins.str = ...,
         attempt: builtins.int = ...,
+        step: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "device", b"device"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "device", b"device", "step", b"step"]) -> None: ...
 
 Global___Started: typing_extensions.TypeAlias = Started
 
@@ -591,6 +648,36 @@ class Gap(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["first", b"first", "last", b"last"]) -> None: ...
 
 Global___Gap: typing_extensions.TypeAlias = Gap
+
+@typing.final
+class Checkpointed(google.protobuf.message.Message):
+    """Whatever happens to its worker, the run goes on from here. Comes every few seconds from techniques that are resumable."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: builtins.int
+    step: builtins.int
+    """As Progress counts."""
+    def __init__(
+        self,
+        *,
+        step: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["step", b"step"]) -> None: ...
+
+Global___Checkpointed: typing_extensions.TypeAlias = Checkpointed
+
+@typing.final
+class Paused(google.protobuf.message.Message):
+    """The run is off its device and waits for ResumeRun."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___Paused: typing_extensions.TypeAlias = Paused
 
 @typing.final
 class Succeeded(google.protobuf.message.Message):
@@ -844,6 +931,7 @@ class Run(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     DEVICE_TIME_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
+    UPDATES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """32 hexadecimal digits."""
     state: Global___RunState.ValueType
@@ -878,6 +966,10 @@ class Run(google.protobuf.message.Message):
     def device_time(self) -> google.protobuf.duration_pb2.Duration:
         """Device time that it has taken."""
 
+    @property
+    def updates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Update]:
+        """Changes of its parameters so far, by rising step."""
+
     def __init__(
         self,
         *,
@@ -896,8 +988,9 @@ class Run(google.protobuf.message.Message):
         error: Global___Error | None = ...,
         device_time: google.protobuf.duration_pb2.Duration | None = ...,
         priority: Global___Priority.ValueType = ...,
+        updates: collections.abc.Iterable[Global___Update] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "device_time", b"device_time", "end_time", b"end_time", "error", b"error", "params", b"params", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "device_time", b"device_time", "end_time", b"end_time", "error", b"error", "id", b"id", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "params", b"params", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "start_time", b"start_time", "state", b"state", "technique", b"technique"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "device_time", b"device_time", "end_time", b"end_time", "error", b"error", "id", b"id", "labels", b"labels", "last_sequence", b"last_sequence", "model", b"model", "params", b"params", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "start_time", b"start_time", "state", b"state", "technique", b"technique", "updates", b"updates"]) -> None: ...
 
 Global___Run: typing_extensions.TypeAlias = Run

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from convscope.v1 import run_pb2 as convscope_dot_v1_dot_run__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(convscope/v1/visualization_service.proto\x12\x0c\x63onvscope.v1\x1a\x16\x63onvscope/v1/run.proto\"C\n\x10SubmitRunRequest\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x1e.convscope.v1.VisualizeRequest\"3\n\x11SubmitRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"d\n\x0fWatchRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x15\n\rskip_previews\x18\x03 \x01(\x08\x12\x15\n\revery_preview\x18\x04 \x01(\x08\"\x1c\n\rGetRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"\xeb\x01\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.convscope.v1.RunState\x12\x11\n\ttechnique\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x39\n\x06labels\x18\x06 \x03(\x0b\x32).convscope.v1.ListRunsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.convscope.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x10\x43\x61ncelRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"3\n\x11\x43\x61ncelRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"\x1f\n\x10\x44\x65leteRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse2\x9c\x04\n\x14VisualizationService\x12\x45\n\tVisualize\x12\x1e.convscope.v1.VisualizeRequest\x1a\x16.convscope.v1.RunEvent0\x01\x12L\n\tSubmitRun\x12\x1e.convscope.v1.SubmitRunRequest\x1a\x1f.convscope.v1.SubmitRunResponse\x12\x43\n\x08WatchRun\x12\x1d.convscope.v1.WatchRunRequest\x1a\x16.convscope.v1.RunEvent0\x01\x12\x43\n\x06GetRun\x12\x1b.convscope.v1.GetRunRequest\x1a\x1c.convscope.v1.GetRunResponse\x12I\n\x08ListRuns\x12\x1d.convscope.v1.ListRunsRequest\x1a\x1e.convscope.v1.ListRunsResponse\x12L\n\tCancelRun\x12\x1e.convscope.v1.CancelRunRequest\x1a\x1f.convscope.v1.CancelRunResponse\x12L\n\tDeleteRun\x12\x1e.convscope.v1.DeleteRunRequest\x1a\x1f.convscope.v1.DeleteRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(convscope/v1/visualization_service.proto\x12\x0c\x63onvscope.v1\x1a\x16\x63onvscope/v1/run.proto\x1a\x1cgoogle/protobuf/struct.proto\"C\n\x10SubmitRunRequest\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x1e.convscope.v1.VisualizeRequest\"3\n\x11SubmitRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"d\n\x0fWatchRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x15\n\rskip_previews\x18\x03 \x01(\x08\x12\x15\n\revery_preview\x18\x04 \x01(\x08\"\x1c\n\rGetRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"\xeb\x01\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.convscope.v1.RunState\x12\x11\n\ttechnique\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x39\n\x06labels\x18\x06 \x03(\x0b\x32).convscope.v1.ListRunsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.convscope.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x10\x43\x61ncelRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"3\n\x11\x43\x61ncelRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"\x1e\n\x0fPauseRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"2\n\x10PauseRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"\x1f\n\x10ResumeRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"3\n\x11ResumeRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"H\n\x10UpdateRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\'\n\x06params\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"3\n\x11UpdateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.convscope.v1.Run\"\x1f\n\x10\x44\x65leteRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse2\x83\x06\n\x14VisualizationService\x12\x45\n\tVisualize\x12\x1e.convscope.v1.VisualizeRequest\x1a\x16.convscope.v1.RunEvent0\x01\x12L\n\tSubmitRun\x12\x1e.convscope.v1.SubmitRunRequest\x1a\x1f.convscope.v1.SubmitRunResponse\x12\x43\n\x08WatchRun\x12\x1d.convscope.v1.WatchRunRequest\x1a\x16.convscope.v1.RunEvent0\x01\x12\x43\n\x06GetRun\x12\x1b.convscope.v1.GetRunRequest\x1a\x1c.convscope.v1.GetRunResponse\x12I\n\x08ListRuns\x12\x1d.convscope.v1.ListRunsRequest\x1a\x1e.convscope.v1.ListRunsResponse\x12L\n\tCancelRun\x12\x1e.convscope.v1.CancelRunRequest\x1a\x1f.convscope.v1.CancelRunResponse\x12I\n\x08PauseRun\x12\x1d.convscope.v1.PauseRunRequest\x1a\x1e.convscope.v1.PauseRunResponse\x12L\n\tResumeRun\x12\x1e.convscope.v1.ResumeRunRequest\x1a\x1f.convscope.v1.ResumeRunResponse\x12L\n\tUpdateRun\x12\x1e.convscope.v1.UpdateRunRequest\x1a\x1f.convscope.v1.UpdateRunResponse\x12L\n\tDeleteRun\x12\x1e.convscope.v1.DeleteRunRequest\x1a\x1f.convscope.v1.DeleteRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +35,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTRUNSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTRUNSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_SUBMITRUNREQUEST']._serialized_start=82
-  _globals['_SUBMITRUNREQUEST']._serialized_end=149
-  _globals['_SUBMITRUNRESPONSE']._serialized_start=151
-  _globals['_SUBMITRUNRESPONSE']._serialized_end=202
-  _globals['_WATCHRUNREQUEST']._serialized_start=204
-  _globals['_WATCHRUNREQUEST']._serialized_end=304
-  _globals['_GETRUNREQUEST']._serialized_start=306
-  _globals['_GETRUNREQUEST']._serialized_end=334
-  _globals['_GETRUNRESPONSE']._serialized_start=336
-  _globals['_GETRUNRESPONSE']._serialized_end=384
-  _globals['_LISTRUNSREQUEST']._serialized_start=387
-  _globals['_LISTRUNSREQUEST']._serialized_end=622
-  _globals['_LISTRUNSREQUEST_LABELSENTRY']._serialized_start=577
-  _globals['_LISTRUNSREQUEST_LABELSENTRY']._serialized_end=622
-  _globals['_LISTRUNSRESPONSE']._serialized_start=624
-  _globals['_LISTRUNSRESPONSE']._serialized_end=700
-  _globals['_CANCELRUNREQUEST']._serialized_start=702
-  _globals['_CANCELRUNREQUEST']._serialized_end=733
-  _globals['_CANCELRUNRESPONSE']._serialized_start=735
-  _globals['_CANCELRUNRESPONSE']._serialized_end=786
-  _globals['_DELETERUNREQUEST']._serialized_start=788
-  _globals['_DELETERUNREQUEST']._serialized_end=819
-  _globals['_DELETERUNRESPONSE']._serialized_start=821
-  _globals['_DELETERUNRESPONSE']._serialized_end=840
-  _globals['_VISUALIZATIONSERVICE']._serialized_start=843
-  _globals['_VISUALIZATIONSERVICE']._serialized_end=1383
+  _globals['_SUBMITRUNREQUEST']._serialized_start=112
+  _globals['_SUBMITRUNREQUEST']._serialized_end=179
+  _globals['_SUBMITRUNRESPONSE']._serialized_start=181
+  _globals['_SUBMITRUNRESPONSE']._serialized_end=232
+  _globals['_WATCHRUNREQUEST']._serialized_start=234
+  _globals['_WATCHRUNREQUEST']._serialized_end=334
+  _globals['_GETRUNREQUEST']._serialized_start=336
+  _globals['_GETRUNREQUEST']._serialized_end=364
+  _globals['_GETRUNRESPONSE']._serialized_start=366
+  _globals['_GETRUNRESPONSE']._serialized_end=414
+  _globals['_LISTRUNSREQUEST']._serialized_start=417
+  _globals['_LISTRUNSREQUEST']._serialized_end=652
+  _globals['_LISTRUNSREQUEST_LABELSENTRY']._serialized_start=607
+  _globals['_LISTRUNSREQUEST_LABELSENTRY']._serialized_end=652
+  _globals['_LISTRUNSRESPONSE']._serialized_start=654
+  _globals['_LISTRUNSRESPONSE']._serialized_end=730
+  _globals['_CANCELRUNREQUEST']._serialized_start=732
+  _globals['_CANCELRUNREQUEST']._serialized_end=763
+  _globals['_CANCELRUNRESPONSE']._serialized_start=765
+  _globals['_CANCELRUNRESPONSE']._serialized_end=816
+  _globals['_PAUSERUNREQUEST']._serialized_start=818
+  _globals['_PAUSERUNREQUEST']._serialized_end=848
+  _globals['_PAUSERUNRESPONSE']._serialized_start=850
+  _globals['_PAUSERUNRESPONSE']._serialized_end=900
+  _globals['_RESUMERUNREQUEST']._serialized_start=902
+  _globals['_RESUMERUNREQUEST']._serialized_end=933
+  _globals['_RESUMERUNRESPONSE']._serialized_start=935
+  _globals['_RESUMERUNRESPONSE']._serialized_end=986
+  _globals['_UPDATERUNREQUEST']._serialized_start=988
+  _globals['_UPDATERUNREQUEST']._serialized_end=1060
+  _globals['_UPDATERUNRESPONSE']._serialized_start=1062
+  _globals['_UPDATERUNRESPONSE']._serialized_end=1113
+  _globals['_DELETERUNREQUEST']._serialized_start=1115
+  _globals['_DELETERUNREQUEST']._serialized_end=1146
+  _globals['_DELETERUNRESPONSE']._serialized_start=1148
+  _globals['_DELETERUNRESPONSE']._serialized_end=1167
+  _globals['_VISUALIZATIONSERVICE']._serialized_start=1170
+  _globals['_VISUALIZATIONSERVICE']._serialized_end=1941
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ import convscope.v1.run_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.struct_pb2
 import sys
 import typing
 
@@ -220,6 +221,109 @@ class CancelRunResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
 
 Global___CancelRunResponse: typing_extensions.TypeAlias = CancelRunResponse
+
+@typing.final
+class PauseRunRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
+
+Global___PauseRunRequest: typing_extensions.TypeAlias = PauseRunRequest
+
+@typing.final
+class PauseRunResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    @property
+    def run(self) -> convscope.v1.run_pb2.Run: ...
+    def __init__(
+        self,
+        *,
+        run: convscope.v1.run_pb2.Run | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
+
+Global___PauseRunResponse: typing_extensions.TypeAlias = PauseRunResponse
+
+@typing.final
+class ResumeRunRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
+
+Global___ResumeRunRequest: typing_extensions.TypeAlias = ResumeRunRequest
+
+@typing.final
+class ResumeRunResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    @property
+    def run(self) -> convscope.v1.run_pb2.Run: ...
+    def __init__(
+        self,
+        *,
+        run: convscope.v1.run_pb2.Run | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
+
+Global___ResumeRunResponse: typing_extensions.TypeAlias = ResumeRunResponse
+
+@typing.final
+class UpdateRunRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    PARAMS_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    @property
+    def params(self) -> google.protobuf.struct_pb2.Struct:
+        """New values for some of the parameters that the technique lists as steering ones. Required."""
+
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        params: google.protobuf.struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["params", b"params"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["params", b"params", "run", b"run"]) -> None: ...
+
+Global___UpdateRunRequest: typing_extensions.TypeAlias = UpdateRunRequest
+
+@typing.final
+class UpdateRunResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    @property
+    def run(self) -> convscope.v1.run_pb2.Run: ...
+    def __init__(
+        self,
+        *,
+        run: convscope.v1.run_pb2.Run | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
+
+Global___UpdateRunResponse: typing_extensions.TypeAlias = UpdateRunResponse
 
 @typing.final
 class DeleteRunRequest(google.protobuf.message.Message):

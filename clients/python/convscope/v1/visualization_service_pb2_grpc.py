@@ -66,6 +66,21 @@ class VisualizationServiceStub(object):
                 request_serializer=convscope_dot_v1_dot_visualization__service__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=convscope_dot_v1_dot_visualization__service__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.PauseRun = channel.unary_unary(
+                '/convscope.v1.VisualizationService/PauseRun',
+                request_serializer=convscope_dot_v1_dot_visualization__service__pb2.PauseRunRequest.SerializeToString,
+                response_deserializer=convscope_dot_v1_dot_visualization__service__pb2.PauseRunResponse.FromString,
+                _registered_method=True)
+        self.ResumeRun = channel.unary_unary(
+                '/convscope.v1.VisualizationService/ResumeRun',
+                request_serializer=convscope_dot_v1_dot_visualization__service__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=convscope_dot_v1_dot_visualization__service__pb2.ResumeRunResponse.FromString,
+                _registered_method=True)
+        self.UpdateRun = channel.unary_unary(
+                '/convscope.v1.VisualizationService/UpdateRun',
+                request_serializer=convscope_dot_v1_dot_visualization__service__pb2.UpdateRunRequest.SerializeToString,
+                response_deserializer=convscope_dot_v1_dot_visualization__service__pb2.UpdateRunResponse.FromString,
+                _registered_method=True)
         self.DeleteRun = channel.unary_unary(
                 '/convscope.v1.VisualizationService/DeleteRun',
                 request_serializer=convscope_dot_v1_dot_visualization__service__pb2.DeleteRunRequest.SerializeToString,
@@ -120,6 +135,32 @@ class VisualizationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseRun(self, request, context):
+        """Takes a run off its device at its next step, keeping what it needs to go on, or out of the queue. Its place goes to
+        others until ResumeRun. Idempotent; an ended run is returned as it is. FAILED_PRECONDITION with RUN_NOT_RESUMABLE
+        where it is on a device and its technique keeps no checkpoints, with RUN_SHARED where an identical run waits for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeRun(self, request, context):
+        """Lets a paused run wait for a device again, where it goes on to the same bits as if it had never been paused.
+        Idempotent: any other run is returned as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateRun(self, request, context):
+        """Changes steering parameters of a run that has not ended, at its next step. Returns once the change holds, or has been
+        refused (INVALID_ARGUMENT, and the run goes on as before); of a run that waits or is paused, it is recorded and holds
+        where the run goes on. FAILED_PRECONDITION with RUN_ENDED, RUN_NOT_RESUMABLE or RUN_SHARED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteRun(self, request, context):
         """Forgets an ended run, its events and its results. FAILED_PRECONDITION while it is alive.
         """
@@ -159,6 +200,21 @@ def add_VisualizationServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=convscope_dot_v1_dot_visualization__service__pb2.CancelRunRequest.FromString,
                     response_serializer=convscope_dot_v1_dot_visualization__service__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'PauseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRun,
+                    request_deserializer=convscope_dot_v1_dot_visualization__service__pb2.PauseRunRequest.FromString,
+                    response_serializer=convscope_dot_v1_dot_visualization__service__pb2.PauseRunResponse.SerializeToString,
+            ),
+            'ResumeRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRun,
+                    request_deserializer=convscope_dot_v1_dot_visualization__service__pb2.ResumeRunRequest.FromString,
+                    response_serializer=convscope_dot_v1_dot_visualization__service__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'UpdateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRun,
+                    request_deserializer=convscope_dot_v1_dot_visualization__service__pb2.UpdateRunRequest.FromString,
+                    response_serializer=convscope_dot_v1_dot_visualization__service__pb2.UpdateRunResponse.SerializeToString,
             ),
             'DeleteRun': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRun,
@@ -329,6 +385,87 @@ class VisualizationService(object):
             '/convscope.v1.VisualizationService/CancelRun',
             convscope_dot_v1_dot_visualization__service__pb2.CancelRunRequest.SerializeToString,
             convscope_dot_v1_dot_visualization__service__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convscope.v1.VisualizationService/PauseRun',
+            convscope_dot_v1_dot_visualization__service__pb2.PauseRunRequest.SerializeToString,
+            convscope_dot_v1_dot_visualization__service__pb2.PauseRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convscope.v1.VisualizationService/ResumeRun',
+            convscope_dot_v1_dot_visualization__service__pb2.ResumeRunRequest.SerializeToString,
+            convscope_dot_v1_dot_visualization__service__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convscope.v1.VisualizationService/UpdateRun',
+            convscope_dot_v1_dot_visualization__service__pb2.UpdateRunRequest.SerializeToString,
+            convscope_dot_v1_dot_visualization__service__pb2.UpdateRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

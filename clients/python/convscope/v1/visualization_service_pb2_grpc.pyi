@@ -122,6 +122,54 @@ _VisualizationServiceCancelRunType = typing_extensions.TypeVar(
     ],
 )
 
+_VisualizationServicePauseRunType = typing_extensions.TypeVar(
+    '_VisualizationServicePauseRunType',
+    grpc.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.PauseRunRequest,
+        convscope.v1.visualization_service_pb2.PauseRunResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.PauseRunRequest,
+        convscope.v1.visualization_service_pb2.PauseRunResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.PauseRunRequest,
+        convscope.v1.visualization_service_pb2.PauseRunResponse,
+    ],
+)
+
+_VisualizationServiceResumeRunType = typing_extensions.TypeVar(
+    '_VisualizationServiceResumeRunType',
+    grpc.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.ResumeRunRequest,
+        convscope.v1.visualization_service_pb2.ResumeRunResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.ResumeRunRequest,
+        convscope.v1.visualization_service_pb2.ResumeRunResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.ResumeRunRequest,
+        convscope.v1.visualization_service_pb2.ResumeRunResponse,
+    ],
+)
+
+_VisualizationServiceUpdateRunType = typing_extensions.TypeVar(
+    '_VisualizationServiceUpdateRunType',
+    grpc.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.UpdateRunRequest,
+        convscope.v1.visualization_service_pb2.UpdateRunResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.UpdateRunRequest,
+        convscope.v1.visualization_service_pb2.UpdateRunResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.UpdateRunRequest,
+        convscope.v1.visualization_service_pb2.UpdateRunResponse,
+    ],
+)
+
 _VisualizationServiceDeleteRunType = typing_extensions.TypeVar(
     '_VisualizationServiceDeleteRunType',
     grpc.UnaryUnaryMultiCallable[
@@ -138,7 +186,7 @@ _VisualizationServiceDeleteRunType = typing_extensions.TypeVar(
     ],
 )
 
-class VisualizationServiceStub(typing.Generic[_VisualizationServiceVisualizeType, _VisualizationServiceSubmitRunType, _VisualizationServiceWatchRunType, _VisualizationServiceGetRunType, _VisualizationServiceListRunsType, _VisualizationServiceCancelRunType, _VisualizationServiceDeleteRunType]):
+class VisualizationServiceStub(typing.Generic[_VisualizationServiceVisualizeType, _VisualizationServiceSubmitRunType, _VisualizationServiceWatchRunType, _VisualizationServiceGetRunType, _VisualizationServiceListRunsType, _VisualizationServiceCancelRunType, _VisualizationServicePauseRunType, _VisualizationServiceResumeRunType, _VisualizationServiceUpdateRunType, _VisualizationServiceDeleteRunType]):
     """Runs techniques and lets anyone watch, from any point, as often as they like."""
 
     @typing.overload
@@ -166,6 +214,18 @@ class VisualizationServiceStub(typing.Generic[_VisualizationServiceVisualizeType
         grpc.UnaryUnaryMultiCallable[
             convscope.v1.visualization_service_pb2.CancelRunRequest,
             convscope.v1.visualization_service_pb2.CancelRunResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            convscope.v1.visualization_service_pb2.PauseRunRequest,
+            convscope.v1.visualization_service_pb2.PauseRunResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            convscope.v1.visualization_service_pb2.ResumeRunRequest,
+            convscope.v1.visualization_service_pb2.ResumeRunResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            convscope.v1.visualization_service_pb2.UpdateRunRequest,
+            convscope.v1.visualization_service_pb2.UpdateRunResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             convscope.v1.visualization_service_pb2.DeleteRunRequest,
@@ -200,6 +260,18 @@ class VisualizationServiceStub(typing.Generic[_VisualizationServiceVisualizeType
             convscope.v1.visualization_service_pb2.CancelRunResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            convscope.v1.visualization_service_pb2.PauseRunRequest,
+            convscope.v1.visualization_service_pb2.PauseRunResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            convscope.v1.visualization_service_pb2.ResumeRunRequest,
+            convscope.v1.visualization_service_pb2.ResumeRunResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            convscope.v1.visualization_service_pb2.UpdateRunRequest,
+            convscope.v1.visualization_service_pb2.UpdateRunResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             convscope.v1.visualization_service_pb2.DeleteRunRequest,
             convscope.v1.visualization_service_pb2.DeleteRunResponse,
         ],
@@ -224,6 +296,23 @@ class VisualizationServiceStub(typing.Generic[_VisualizationServiceVisualizeType
 
     CancelRun: _VisualizationServiceCancelRunType
     """Asks a run to end at its next step. Idempotent: an ended run is returned as it is."""
+
+    PauseRun: _VisualizationServicePauseRunType
+    """Takes a run off its device at its next step, keeping what it needs to go on, or out of the queue. Its place goes to
+    others until ResumeRun. Idempotent; an ended run is returned as it is. FAILED_PRECONDITION with RUN_NOT_RESUMABLE
+    where it is on a device and its technique keeps no checkpoints, with RUN_SHARED where an identical run waits for it.
+    """
+
+    ResumeRun: _VisualizationServiceResumeRunType
+    """Lets a paused run wait for a device again, where it goes on to the same bits as if it had never been paused.
+    Idempotent: any other run is returned as it is.
+    """
+
+    UpdateRun: _VisualizationServiceUpdateRunType
+    """Changes steering parameters of a run that has not ended, at its next step. Returns once the change holds, or has been
+    refused (INVALID_ARGUMENT, and the run goes on as before); of a run that waits or is paused, it is recorded and holds
+    where the run goes on. FAILED_PRECONDITION with RUN_ENDED, RUN_NOT_RESUMABLE or RUN_SHARED.
+    """
 
     DeleteRun: _VisualizationServiceDeleteRunType
     """Forgets an ended run, its events and its results. FAILED_PRECONDITION while it is alive."""
@@ -252,6 +341,18 @@ VisualizationServiceAsyncStub: typing_extensions.TypeAlias = VisualizationServic
     grpc.aio.UnaryUnaryMultiCallable[
         convscope.v1.visualization_service_pb2.CancelRunRequest,
         convscope.v1.visualization_service_pb2.CancelRunResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.PauseRunRequest,
+        convscope.v1.visualization_service_pb2.PauseRunResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.ResumeRunRequest,
+        convscope.v1.visualization_service_pb2.ResumeRunResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        convscope.v1.visualization_service_pb2.UpdateRunRequest,
+        convscope.v1.visualization_service_pb2.UpdateRunResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         convscope.v1.visualization_service_pb2.DeleteRunRequest,
@@ -311,6 +412,38 @@ class VisualizationServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[convscope.v1.visualization_service_pb2.CancelRunResponse, collections.abc.Awaitable[convscope.v1.visualization_service_pb2.CancelRunResponse]]:
         """Asks a run to end at its next step. Idempotent: an ended run is returned as it is."""
+
+    @abc.abstractmethod
+    def PauseRun(
+        self,
+        request: convscope.v1.visualization_service_pb2.PauseRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[convscope.v1.visualization_service_pb2.PauseRunResponse, collections.abc.Awaitable[convscope.v1.visualization_service_pb2.PauseRunResponse]]:
+        """Takes a run off its device at its next step, keeping what it needs to go on, or out of the queue. Its place goes to
+        others until ResumeRun. Idempotent; an ended run is returned as it is. FAILED_PRECONDITION with RUN_NOT_RESUMABLE
+        where it is on a device and its technique keeps no checkpoints, with RUN_SHARED where an identical run waits for it.
+        """
+
+    @abc.abstractmethod
+    def ResumeRun(
+        self,
+        request: convscope.v1.visualization_service_pb2.ResumeRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[convscope.v1.visualization_service_pb2.ResumeRunResponse, collections.abc.Awaitable[convscope.v1.visualization_service_pb2.ResumeRunResponse]]:
+        """Lets a paused run wait for a device again, where it goes on to the same bits as if it had never been paused.
+        Idempotent: any other run is returned as it is.
+        """
+
+    @abc.abstractmethod
+    def UpdateRun(
+        self,
+        request: convscope.v1.visualization_service_pb2.UpdateRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[convscope.v1.visualization_service_pb2.UpdateRunResponse, collections.abc.Awaitable[convscope.v1.visualization_service_pb2.UpdateRunResponse]]:
+        """Changes steering parameters of a run that has not ended, at its next step. Returns once the change holds, or has been
+        refused (INVALID_ARGUMENT, and the run goes on as before); of a run that waits or is paused, it is recorded and holds
+        where the run goes on. FAILED_PRECONDITION with RUN_ENDED, RUN_NOT_RESUMABLE or RUN_SHARED.
+        """
 
     @abc.abstractmethod
     def DeleteRun(
