@@ -13,6 +13,7 @@ from PIL import Image
 
 from convscope_sdk import events as sdk
 from convscope_sdk.render import Rendered, Renderer, preview_picture
+from convscope_sdk.state import State
 from convscope_server.allowance import Allowance
 from convscope_server.engine.blame import EncoderAuthor
 from convscope_server.engine.messages import Events, OutOfMemory, PreviewOptions
@@ -134,6 +135,8 @@ class Recorder:
             case sdk.Image() | sdk.Heatmap() | sdk.ImageGrid() | sdk.Tensor() | sdk.Table() | sdk.Text():
                 self._count()
                 self._later(self._encode_result, _own(event), self._step)
+            case State():  # where it could be put down
+                pass
             case _:
                 raise TypeError(f"a technique yields events of convscope_sdk, not {type(event).__name__}")
 

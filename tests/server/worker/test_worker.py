@@ -19,6 +19,7 @@ from convscope_sdk.technique import Technique, technique
 from convscope_server.engine.messages import Attained, Cancel, Events, PreviewOptions, Stalled
 from convscope_server.runs import events as log
 from convscope_server.worker import watchdog
+from support.bad_techniques import good
 from support.workshop import Bench, texts
 
 
@@ -77,6 +78,14 @@ def test_a_run_is_started_reports_every_step_and_succeeds_once() -> None:
         {"steps": 4, "pause": 0.0},
     )
     assert str(facts["weights_digest"]).startswith("sha256:")
+
+
+def test_a_state_is_nothing_that_a_log_has() -> None:
+    bench = Bench(good)
+    bench.start("a", "good.brightness", image=png())
+    bench.work()
+    assert isinstance(bench.end("a"), log.Succeeded)
+    assert steps_of(bench, "a") == [1, 2, 3]
 
 
 def test_results_come_in_order_with_the_input_first_and_their_digests_in_the_report() -> None:
