@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams
 from convscope_sdk.events import Preview, Progress
+from convscope_sdk.inprocess import start
 from convscope_techniques.texture.image_quilting import ImageQuiltingParams, image_quilting
 from convscope_techniques.texture.quilt import Quilt
 from support.collected import Collected
+from support.put_down import put_down
 from support.zoo import tiny
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -62,3 +65,18 @@ def test_the_overlap_is_a_sixth_of_the_patch_unless_said() -> None:
 def test_a_patch_larger_than_the_sample_is_refused() -> None:
     with pytest.raises(InvalidParams, match="take less"):
         list(image_quilting.run(tiny(), CHECKS, size=64, window=50))
+
+
+def test_it_goes_on_between_patches() -> None:
+    check_goes_on_where_it_was_put_down(Subject(image_quilting, params={**QUICK, "grow": 1.0}))
+
+
+def test_it_can_be_told_to_fit_less_well_from_here_on() -> None:
+    _, saved = put_down(image_quilting, tiny(), NOISE, state=9, params=QUICK)
+    steered = Collected(start(image_quilting, tiny(), NOISE, saved=saved, params={**QUICK, "error_threshold": 10.0}))
+    sources, whole = (
+        seen.tensor("sources") for seen in (steered, Collected(image_quilting.run(tiny(), NOISE, **QUICK)))
+    )
+    assert torch.equal(sources[:15], whole[:15])
+    assert not torch.equal(sources[15:], whole[15:])
+    assert len(steered.all(Progress)) == steered.scores["patches"] - 9

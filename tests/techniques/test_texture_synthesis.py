@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams
 from convscope_sdk.events import Preview, Progress
+from convscope_sdk.inprocess import start
 from convscope_techniques.texture.texture_synthesis import TextureSynthesisParams, texture_synthesis
 from support.collected import Collected
+from support.put_down import put_down
 from support.zoo import tiny
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -77,3 +80,20 @@ def test_what_cannot_be_done_is_refused_with_what_can(params: dict[str, int], fi
 def test_the_texture_may_be_asked_for_by_its_longer_edge() -> None:
     seen = Collected(texture_synthesis.run(tiny(), CHECKS, size=32, window=5, output_size=20))
     assert tuple(seen.tensor("texture").shape) == (3, 15, 20)
+
+
+@pytest.mark.parametrize("params", [{}, {"max_error": 0.03}], ids=["well", "with nothing that matches at first"])
+def test_it_goes_on_in_the_middle_of_a_pass(params: dict[str, float]) -> None:
+    given = {**QUICK, "grow": 0.5, "preview_every": 7, **params}
+    check_goes_on_where_it_was_put_down(Subject(texture_synthesis, params=given))
+
+
+def test_it_can_be_told_to_match_less_well_from_here_on() -> None:
+    _, saved = put_down(texture_synthesis, tiny(), NOISE, state=3, params=QUICK)
+    as_it_was, steered = (
+        Collected(start(texture_synthesis, tiny(), NOISE, saved=saved, params={**QUICK, **params})).tensor("sources")
+        for params in ({"preview_every": 9}, {"error_threshold": 10.0})
+    )
+    whole = Collected(texture_synthesis.run(tiny(), NOISE, **QUICK)).tensor("sources")
+    assert torch.equal(as_it_was, whole)
+    assert 300 <= int((steered == whole).all(-1).sum()) < 1000

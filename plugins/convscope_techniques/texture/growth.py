@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,7 +18,7 @@ _UNKNOWN = -1
 
 
 class Growth:
-    """The state of one synthesis; `Growth.run` fills it.
+    """The state of one synthesis; `Growth.run` fills it. It can be put down after any pixel.
 
     Args:
         sample: (h, w, 3) floats in [0, 1].
@@ -29,6 +30,7 @@ class Growth:
 
     Attributes:
         sources: (H, W, 2) row and column of the sample that each pixel was copied from; -1 where there is none yet.
+        errors: Of the matches taken so far, in the order of their pixels.
         max_error: As it stands.
         relaxed: How many times it has been raised.
     """
@@ -43,6 +45,7 @@ class Growth:
         error_threshold: float = 0.1,
         max_error: float = 0.3,
     ) -> None:
+        self.errors: list[float] = []
         self.max_error = max_error
         self.relaxed = 0
         self._sample, self._window, self._rng = sample, window, rng
@@ -55,6 +58,7 @@ class Growth:
         self._texture = self._canvas[half : half + size[0], half : half + size[1]]
         self._filled = self._known[half : half + size[0], half : half + size[1]]
         self.sources = np.full((*size, 2), _UNKNOWN)
+        self._ahead = np.empty((0, 2), np.intp)  # pixels that the pass under way has still to try
         self._plant()
 
     @property
@@ -67,17 +71,44 @@ class Growth:
         return np.where(self._filled[..., None], self._texture, np.float32(unfilled))
 
     def run(self) -> Iterator[float]:
-        """Grows to the end, one pixel for each value: the error of the match taken."""
+        """Grows from where it is to the end, one pixel for each value: the error of the match taken."""
+        yield from self._rest_of_pass()
         while not self._filled.all():
-            taken = False
-            for row, column in self._frontier():
-                error = self._fill(row, column)
-                if error is not None:
-                    taken = True
-                    yield error
-            if not taken:
+            self._ahead, before = self._frontier(), len(self.errors)
+            yield from self._rest_of_pass()
+            if len(self.errors) == before:
                 self.max_error *= _RELAX
                 self.relaxed += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on from here, beside the random generator."""
+        return {
+            "sources": self.sources,
+            "errors": np.array(self.errors),
+            "ahead": self._ahead,
+            "max_error": self.max_error,
+            "relaxed": self.relaxed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be where another growth, of the same sample to the same size, was.
+
+        Raises:
+            ValueError: it was of another size.
+        """
+        self.sources[:] = state["sources"]
+        self._filled[:] = self.sources[..., 0] != _UNKNOWN
+        self._texture[self._filled] = self._sample[tuple(self.sources[self._filled].T)]
+        self.errors = state["errors"].tolist()
+        self._ahead, self.max_error, self.relaxed = state["ahead"], state["max_error"], state["relaxed"]
+
+    def _rest_of_pass(self) -> Iterator[float]:
+        while len(self._ahead):
+            (row, column), self._ahead = self._ahead[0], self._ahead[1:]
+            error = self._fill(row, column)
+            if error is not None:
+                self.errors.append(error)
+                yield error
 
     def _plant(self) -> None:
         """A 3x3 seed from anywhere in the sample, in the middle; smaller where the texture is."""

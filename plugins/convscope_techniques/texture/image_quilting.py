@@ -51,7 +51,13 @@ class ImageQuiltingParams(SampleParams):
         return self.overlap or max(round(self.window * _OVERLAP), 1)
 
 
-@technique("image_quilting", needs={"image"}, cites="Efros & Freeman 2001, SIGGRAPH, doi:10.1145/383259.383296")
+@technique(
+    "image_quilting",
+    needs={"image"},
+    cites="Efros & Freeman 2001, SIGGRAPH, doi:10.1145/383259.383296",
+    resumable=True,
+    steers={"error_threshold", "preview_every"},
+)
 def image_quilting(run: Run[ImageQuiltingParams]) -> Iterator[Event]:
     """More of the picture's texture, sewn of overlapping patches along the lines where they differ least.
 
@@ -66,10 +72,12 @@ def image_quilting(run: Run[ImageQuiltingParams]) -> Iterator[Event]:
     size = texture_size(params, sample)
     quilt = Quilt(as_array(sample), size, params.window, params.shared, run.rng, tolerance=params.error_threshold)
     yield Note("made from the picture alone: the network is not asked")
-    for count in quilt.run():
-        yield Progress(count, len(quilt), {"error": quilt.errors[-1] if quilt.errors else 0.0})
-        if count % params.preview_every == 0 or count == len(quilt):
-            yield Preview(as_pixels(quilt.texture), caption=f"{count} of {len(quilt)} patches")
+    with run.state("quilt", quilt=quilt) as state:
+        for count in quilt.run():
+            yield Progress(count, len(quilt), {"error": quilt.errors[-1] if quilt.errors else 0.0})
+            if count % params.preview_every == 0 or count == len(quilt):
+                yield Preview(as_pixels(quilt.texture), caption=f"{count} of {len(quilt)} patches")
+            yield state
     texture = as_pixels(quilt.texture)
     yield Image("texture", texture, caption=f"{len(quilt)} patches of {params.window} px")
     yield Tensor("texture", texture, caption="pixels, 1 is white")

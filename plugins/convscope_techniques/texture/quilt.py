@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ _LEAST = 1e-9  # below it an overlap is the same but for rounding
 
 
 class Quilt:
-    """The state of one synthesis; `Quilt.run` fills it, left to right and top to bottom.
+    """The state of one synthesis; `Quilt.run` fills it, left to right and top to bottom. It can be put down anywhere.
 
     Args:
         sample: (h, w, 3) floats in [0, 1].
@@ -27,7 +28,8 @@ class Quilt:
         tolerance: Patches with an overlap error up to 1 + this times the least fit.
 
     Attributes:
-        errors: Mean squared difference in the overlap of each patch laid so far, the first one excepted.
+        laid: Patches that are there.
+        errors: Mean squared difference in the overlap of each of them, the first one excepted.
         sources: (H, W, 2) row and column of the sample that each pixel was copied from; -1 where there is none yet.
     """
 
@@ -41,6 +43,7 @@ class Quilt:
         *,
         tolerance: float = 0.1,
     ) -> None:
+        self.laid = 0
         self.errors: list[float] = []
         self._size, self._window, self._overlap = size, window, overlap
         self._rng, self._tolerance = rng, tolerance
@@ -72,10 +75,26 @@ class Quilt:
         return self._sources[: self._size[0], : self._size[1]]
 
     def run(self) -> Iterator[int]:
-        """Sews to the end, one patch for each value: how many there are now."""
-        for count, (row, column) in enumerate(self._corners, 1):
+        """Sews from where it is to the end, one patch for each value: how many there are now."""
+        for row, column in self._corners[self.laid :]:
             self._lay(row, column, *self._chosen(row, column))
-            yield count
+            self.laid += 1
+            yield self.laid
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on from here, beside the random generator."""
+        return {"laid": self.laid, "errors": np.array(self.errors), "sources": self._sources}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be where another quilt, of the same sample and as large, was.
+
+        Raises:
+            ValueError: it was of another size.
+        """
+        self._sources[:] = state["sources"]
+        there = self._sources[..., 0] >= 0
+        self._texture[there] = self._sample[tuple(self._sources[there].T)]
+        self.laid, self.errors = state["laid"], state["errors"].tolist()
 
     def _chosen(self, row: int, column: int) -> tuple[int, int]:
         """Corner, in the sample, of a patch that fits what lies there already."""

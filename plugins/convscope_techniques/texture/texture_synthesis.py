@@ -58,7 +58,13 @@ class TextureSynthesisParams(SampleParams):
         return window
 
 
-@technique("texture_synthesis", needs={"image"}, cites="Efros & Leung 1999, ICCV, doi:10.1109/ICCV.1999.790383")
+@technique(
+    "texture_synthesis",
+    needs={"image"},
+    cites="Efros & Leung 1999, ICCV, doi:10.1109/ICCV.1999.790383",
+    resumable=True,
+    steers={"error_threshold", "preview_every"},
+)
 def texture_synthesis(run: Run[TextureSynthesisParams]) -> Iterator[Event]:
     """More of the picture's texture, grown outward from a seed: every pixel is a pixel of the sample.
 
@@ -72,13 +78,13 @@ def texture_synthesis(run: Run[TextureSynthesisParams]) -> Iterator[Event]:
     size, growth = _begin(run)
     total = size[0] * size[1]
     yield Note("made from the picture alone: the network is not asked")
-    errors = growth.run()
-    kept: list[float] = []
-    while latest := list(islice(errors, run.params.preview_every)):
-        kept += latest
-        yield Progress(growth.filled, total, {"error": float(np.mean(latest)), "max_error": growth.max_error})
-        yield Preview(as_pixels(growth.texture()), caption=f"{growth.filled} of {total} pixels")
-    yield from _results(growth, kept)
+    with run.state("growth", growth=growth) as state:
+        errors = growth.run()
+        while latest := list(islice(errors, run.params.preview_every)):
+            yield Progress(growth.filled, total, {"error": float(np.mean(latest)), "max_error": growth.max_error})
+            yield Preview(as_pixels(growth.texture()), caption=f"{growth.filled} of {total} pixels")
+            yield state
+    yield from _results(growth)
 
 
 def _begin(run: Run[TextureSynthesisParams]) -> tuple[tuple[int, int], Growth]:
@@ -103,15 +109,15 @@ def _begin(run: Run[TextureSynthesisParams]) -> tuple[tuple[int, int], Growth]:
     return size, growth
 
 
-def _results(growth: Growth, errors: list[float]) -> Iterator[Event]:
+def _results(growth: Growth) -> Iterator[Event]:
     texture = as_pixels(growth.texture())
     yield Image("texture", texture, caption="every pixel is one of the sample's")
     yield Tensor("texture", texture, caption="pixels, 1 is white")
     yield Tensor("sources", growth.sources, caption="row and column of the sample that each pixel was copied from")
     yield Scores(
         {
-            "mean_error": float(np.mean(errors)) if errors else 0.0,
-            "largest_error": max(errors, default=0.0),
+            "mean_error": float(np.mean(growth.errors)) if growth.errors else 0.0,
+            "largest_error": max(growth.errors, default=0.0),
             "verbatim": verbatim(growth.sources),
             "max_error": growth.max_error,
         }
