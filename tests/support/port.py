@@ -43,13 +43,14 @@ _IMAGE = TechniqueInfo(
 )
 _STYLE = TechniqueInfo("style", "One picture like another.", _SCHEMA, ("image",), extra_images={"style": "the style"})
 _FILTERS = TechniqueInfo("filters", "The first weights.", _SCHEMA)
+_DREAM = TechniqueInfo("dream", "More of it.", _SCHEMA, ("image",), resumable=True, steers=("label", "octaves"))
 _MODEL = ModelInfo("efficientnet_lite0", "classifier", "builtin", "a small network")
 
 CATALOG = Catalog(
-    techniques={t.id: t for t in (_IMAGE, _STYLE, _FILTERS)},
+    techniques={t.id: t for t in (_DREAM, _IMAGE, _STYLE, _FILTERS)},
     models={_MODEL.name: _MODEL},
     plugins=(
-        PluginInfo("convscope", "convscope", "0.1.0", techniques=("filters", "saliency", "style")),
+        PluginInfo("convscope", "convscope", "0.1.0", techniques=("dream", "filters", "saliency", "style")),
         PluginInfo("broken", "vendor-pack", "2.1", "ModuleNotFoundError: No module named 'cv2'", ("vendor.flow",)),
     ),
 )

@@ -22,23 +22,26 @@ _REASON = "PARAMS_INVALID"
 _MAX_SHOWN = 80
 
 
-def check_params(params: Mapping[str, Any], schema: Mapping[str, Any], violations: Violations) -> None:
+def check_params(
+    params: Mapping[str, Any], schema: Mapping[str, Any], violations: Violations, path: str = "params"
+) -> None:
     """Adds a violation for each parameter that is unknown, of the wrong type or out of range.
 
     Args:
         params: Plain values; whole numbers are integers whether written 3 or 3.0.
         schema: JSON Schema (2020-12). References outside it are not followed.
         violations: Gets the path ("params.octaves"), what was given, and what is allowed.
+        path: Of the parameters themselves.
     """
     before = len(violations.found)
-    for path, problem in _unusable(params, "params", 1):
-        violations.add(path, problem, _REASON)
+    for place, problem in _unusable(params, path, 1):
+        violations.add(place, problem, _REASON)
     if len(violations.found) > before:
         return
     validator = Draft202012Validator(schema, registry=Registry(), format_checker=_formats())
     for error in validator.iter_errors(params):
-        for path, problem in _in_words(error, schema):
-            violations.add(path, problem, _REASON)
+        for place, problem in _in_words(error, schema, path):
+            violations.add(place, problem, _REASON)
 
 
 def _unusable(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
@@ -68,8 +71,8 @@ def _is_target(value: Any) -> bool:
     return True
 
 
-def _in_words(error: ValidationError, root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    path = ".".join(["params", *(str(part) for part in error.absolute_path)])
+def _in_words(error: ValidationError, root: Mapping[str, Any], start: str) -> Iterator[tuple[str, str]]:
+    path = ".".join([start, *(str(part) for part in error.absolute_path)])
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
         known = error.schema.get("properties", {})
         for key in sorted(error.instance.keys() - known.keys()):

@@ -156,13 +156,15 @@ def _check_updates(request: run_pb2.VisualizeRequest, technique: TechniqueInfo, 
 def _check_update(params: dict[str, Any], technique: TechniqueInfo, path: str, violations: Violations) -> None:
     if not violations.check(bool(params), path, "is empty: name the parameters that change"):
         return
-    for name in params.keys() - technique.steers:
+    schema = json.loads(technique.params_schema)
+    steering = {name: field for name, field in schema.get("properties", {}).items() if name in technique.steers}
+    fixed = schema.get("properties", {}).keys() - steering.keys()
+    for name in sorted(params.keys() & fixed):
         allowed = ", ".join(technique.steers) or "none"
         why = f"cannot change on the way in technique {technique.id} (allowed: {allowed})"
-        violations.add(f"{path}.{name}"[:200], why, "PARAM_NOT_STEERING")
-    check_params(
-        {k: v for k, v in params.items() if k in technique.steers}, json.loads(technique.params_schema), violations
-    )
+        violations.add(f"{path}.{name}", why, "PARAM_NOT_STEERING")
+    others = {name: value for name, value in params.items() if name not in fixed}
+    check_params(others, {**schema, "properties": steering, "required": []}, violations, path)
 
 
 def _check_roles(request: run_pb2.VisualizeRequest, technique: TechniqueInfo, violations: Violations) -> None:

@@ -12,14 +12,16 @@ from support.port import CATALOG, catalog_engine, refusal_of, serving
 async def test_techniques_are_listed_by_id_and_found_one_by_one(tmp_path: Path) -> None:
     async with serving(catalog_engine(), tmp_path) as port:
         listed = (await port.catalog.ListTechniques(pb.ListTechniquesRequest())).techniques
-        assert [t.id for t in listed] == ["filters", "saliency", "style"]
-        assert dict(listed[2].extra_images) == {"style": "the style"}
-        assert (listed[1].cites, listed[1].package, list(listed[1].needs)) == (
+        dream, filters, saliency, style = listed
+        assert [t.id for t in (dream, filters, saliency, style)] == ["dream", "filters", "saliency", "style"]
+        assert dict(style.extra_images) == {"style": "the style"}
+        assert (saliency.cites, saliency.package, list(saliency.needs)) == (
             "Simonyan 2013", "convscope", ["image", "gradients"],
         )  # fmt: skip
-        assert listed[1].params_schema == CATALOG.techniques["saliency"].params_schema
+        assert [(t.resumable, list(t.steers)) for t in (dream, saliency)] == [(True, ["label", "octaves"]), (False, [])]
+        assert saliency.params_schema == CATALOG.techniques["saliency"].params_schema
         found = await port.catalog.GetTechnique(pb.GetTechniqueRequest(id="saliency"))
-        assert found.technique == listed[1]
+        assert found.technique == saliency
         refusal = await refusal_of(port.catalog.GetTechnique(pb.GetTechniqueRequest(id="saliencey")))
         assert (refusal.code, refusal.metadata["near"]) == ("NOT_FOUND", "saliency")
 

@@ -78,6 +78,14 @@ def test_a_violation_says_the_path_what_was_given_and_what_is_allowed(
     assert words in violations[path]
 
 
+def test_paths_begin_where_the_parameters_are() -> None:
+    violations = Violations()
+    check_params({"octaves": 0, "nope": 1, "layers": [float("nan")]}, SCHEMA, violations, "updates[0].params")
+    check_params({"octaves": 0, "nope": 1}, SCHEMA, violations, "updates[1].params")
+    paths = ["updates[0].params.layers.0", "updates[1].params.octaves", "updates[1].params.nope"]
+    assert sorted(v.field for v in violations.found) == sorted(paths)
+
+
 def test_all_violations_come_in_one_answer() -> None:
     assert set(found({"octaves": 0, "fit": "cut", "nope": 1})) == {"params.octaves", "params.fit", "params.nope"}
 

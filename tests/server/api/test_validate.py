@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import Value
 
 from convscope.v1 import content_service_pb2, run_pb2
 from convscope.v1 import visualization_service_pb2 as pb
+from convscope_server.api.convert import struct_of
 from support.aio import in_loop
 from support.fake_engine import FakeEngine, steps
 from support.pictures import ODD_PICTURES, bomb, encoded, photo
@@ -127,6 +128,65 @@ async def test_two_media_types_of_one_kind_are_one_too_many(tmp_path: Path) -> N
     assert "beside text/html" in refusal.message
 
 
+def update(step: int, **params: Any) -> run_pb2.Update:
+    return run_pb2.Update(step=step, params=struct_of(params))
+
+
+@pytest.mark.parametrize(
+    ("updates", "reason", "path", "words"),
+    [
+        ([update(3, fit="pad")], "PARAM_NOT_STEERING", "updates[0].params.fit", "(allowed: label, octaves)"),
+        ([update(3, octavs=2)], "PARAMS_INVALID", "updates[0].params.octavs", "did you mean octaves? (allowed: label"),
+        ([update(3, octaves=0)], "PARAMS_INVALID", "updates[0].params.octaves", "given 0; allowed: an integer from 1"),
+        ([update(3)], "REQUEST_INVALID", "updates[0].params", "is empty: name the parameters that change"),
+        ([update(-1, octaves=2)], "REQUEST_INVALID", "updates[0].step", "given -1; allowed: 0 or more"),
+        ([update(4, octaves=2), update(3, octaves=3)], "REQUEST_INVALID", "updates[1].step", "allowed: 4 or more"),
+        ([update(3, label="x" * 70_000)], "REQUEST_INVALID", "updates", "take 70,0"),
+    ],
+    ids=["not steering", "unknown", "out of range", "empty", "before the beginning", "falling", "too large"],
+)
+def test_an_update_that_cannot_be_is_refused_by_its_place(
+    updates: list[run_pb2.Update], reason: str, path: str, words: str, tmp_path: Path
+) -> None:
+    async def check() -> None:
+        refusal = await refused(tmp_path, visualize("dream", updates=updates))
+        assert (refusal.code, refusal.reason, list(refusal.violations)) == ("INVALID_ARGUMENT", reason, [path])
+        assert words in refusal.violations[path]
+
+    in_loop(check)()
+
+
+@in_loop
+async def test_a_technique_that_cannot_be_steered_takes_no_updates(tmp_path: Path) -> None:
+    refusal = await refused(tmp_path, visualize(updates=[update(1, octaves=2)]))
+    assert refusal.reason == "PARAM_NOT_STEERING"
+    assert "in technique saliency (allowed: none)" in refusal.violations["updates[0].params.octaves"]
+
+
+@pytest.mark.parametrize(
+    ("params", "reason", "path"),
+    [
+        ({"fit": "pad"}, "PARAM_NOT_STEERING", "params.fit"),
+        ({"octavs": 2}, "PARAMS_INVALID", "params.octavs"),
+        ({"octaves": 21}, "PARAMS_INVALID", "params.octaves"),
+        ({}, "REQUEST_INVALID", "params"),
+        ({"label": "x" * 70_000}, "REQUEST_INVALID", "params"),
+    ],
+    ids=["not steering", "unknown", "out of range", "empty", "too large"],
+)
+def test_what_a_run_cannot_become_is_refused(params: dict[str, Any], reason: str, path: str, tmp_path: Path) -> None:
+    async def check() -> None:
+        async with serving(catalog_engine(), tmp_path) as port:
+            run = (await port.visualization.SubmitRun(pb.SubmitRunRequest(request=visualize("dream")))).run
+            call = port.visualization.UpdateRun(pb.UpdateRunRequest(run=run.id, params=struct_of(params)))
+            refusal = await refusal_of(call)
+            assert (refusal.code, refusal.reason, list(refusal.violations)) == ("INVALID_ARGUMENT", reason, [path])
+            after = (await port.visualization.GetRun(pb.GetRunRequest(run=run.id))).run
+        assert list(after.updates) == []
+
+    in_loop(check)()
+
+
 OUT_OF_BOUNDS: dict[str, dict[str, Any]] = {
     "technique": {"technique": "x" * 257},
     "model": {"model": ""},
@@ -144,6 +204,7 @@ OUT_OF_BOUNDS: dict[str, dict[str, Any]] = {
     "image.digest": {"image": "sha256:abc"},
     "extra_images": {"extra_images": {f"r{i}": encoded() for i in range(17)}},
     "params": {"params": {"label": "x" * 70_000}},
+    "updates": {"technique": "dream", "updates": [update(0, octaves=2)] * 1025},
 }
 
 
@@ -169,6 +230,7 @@ def test_a_field_out_of_its_bounds_is_refused_by_name(field: str, tmp_path: Path
         {"media_types": ["image/png"] * 8},
         {"priority": run_pb2.PRIORITY_BATCH},
         {"deadline": Duration(seconds=5)},
+        {"technique": "dream", "updates": [update(step, octaves=2) for step in (0, *range(1023))]},
     ],
 )
 def test_a_field_at_its_bound_is_taken(changes: dict[str, Any], tmp_path: Path) -> None:
