@@ -82,7 +82,10 @@ def prepare(
         NotApplicable: the technique needs another kind of model.
     """
     parsed = technique.params.parse(dict(params or {}))
-    _check_checkpoint(parsed, checkpoint)
+    if saved is not None:  # which is further than what it began with
+        checkpoint = None
+    else:
+        _check_checkpoint(parsed, checkpoint)
     _check_seed(seed)
     _check_kind(technique, network.spec)
     if image is None and "image" in technique.needs:

@@ -43,7 +43,8 @@ class Run(Generic[P]):
         device: Where tensors live: "cpu", "cuda:0", "mps".
         open_model: What `model` asks.
         image_sets: What `image_set` opens.
-        checkpoint: The training to go on with, where the run resumes one.
+        checkpoint: The training to go on with, where the run resumes one; None where the run itself is taken up,
+            since its states then have what came after.
         thrift: How many times smaller inner batches are to be: more than 1 where the device ran out of memory before.
         memory: What `state` asks.
     """

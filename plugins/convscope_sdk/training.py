@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,7 +61,11 @@ class CheckpointMismatch(TechniqueError):
 class TrainingState:
     """Everything that decides how a training goes on: put into a `Checkpoint`, and taken from one, bit for bit.
 
-    A technique draws its random numbers from torch's generators and from `run.rng`, and nowhere else.
+    A technique draws its random numbers from torch's generators and from `run.rng`, and nowhere else. In a `run.state`,
+    whose host keeps the generators itself, it makes the run one that can be put down between any two steps:
+
+        with run.state("training", training=training) as state:
+            while training.step < run.params.steps: ...
 
     Attributes:
         module: What is trained.
@@ -81,8 +86,8 @@ class TrainingState:
         import torch
 
         tensors = {f"module.{key}": value for key, value in self.module.state_dict().items()}
-        tensors |= {key: value for key, value in self._optimizer_state() if isinstance(value, torch.Tensor)}
-        plain = {key: value for key, value in self._optimizer_state() if not isinstance(value, torch.Tensor)}
+        tensors |= {key: value for key, value in self._remembered() if isinstance(value, torch.Tensor)}
+        plain = {key: value for key, value in self._remembered() if not isinstance(value, torch.Tensor)}
         tensors["random.cpu"] = torch.get_rng_state()
         if self._on_cuda:
             tensors["random.cuda"] = torch.cuda.get_rng_state(self._device)
@@ -102,7 +107,19 @@ class TrainingState:
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             message = f"the checkpoint of {checkpoint.name!r} does not fit this training: {error}"
             raise CheckpointMismatch(message[:400]) from error
-        self.step = checkpoint.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned: everything that a run's state keeps of it. It shares memory with the module."""
+        remembered = self.optimizer.state_dict()["state"]
+        return {"step": self.step, "module": self.module.state_dict(), "optimizer": remembered}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be where another was. What the optimizer was given, such as a step size, stays as it is."""
+        self.module.load_state_dict(state["module"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        remembered = copy.deepcopy(state["optimizer"])  # it would work on the tensors that it is given
+        self.optimizer.load_state_dict({"state": remembered, "param_groups": groups})
+        self.step = state["step"]
 
     @property
     def _device(self) -> Any:
@@ -112,7 +129,7 @@ class TrainingState:
     def _on_cuda(self) -> bool:
         return bool(self._device.type == "cuda")
 
-    def _optimizer_state(self) -> Iterator[tuple[str, Any]]:
+    def _remembered(self) -> Iterator[tuple[str, Any]]:
         for index, values in self.optimizer.state_dict()["state"].items():
             for key, value in values.items():
                 yield f"optimizer.{index}.{key}", value
@@ -133,14 +150,13 @@ class TrainingState:
         import torch
 
         tensors = checkpoint.tensors
-        self.module.load_state_dict(_under("module.", tensors))
-        state: dict[int, dict[str, Any]] = {}
+        remembered: dict[int, dict[str, Any]] = {}
         found: dict[str, Any] = {**checkpoint.facts["optimizer"], **_under("optimizer.", tensors, keep=True)}
         for path, value in found.items():
             _, index, key = path.split(".", 2)
-            state.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            remembered.setdefault(int(index), {})[key] = value
+        module = _under("module.", tensors)
+        self.load_state_dict({"step": checkpoint.step, "module": module, "optimizer": remembered})
         torch.set_rng_state(tensors["random.cpu"])
         if self._on_cuda and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self._device)

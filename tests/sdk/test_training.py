@@ -9,8 +9,10 @@ import torch
 
 from convscope_sdk.errors import InvalidParams
 from convscope_sdk.events import Checkpoint, Progress, TrainedModel
+from convscope_sdk.inprocess import start
 from convscope_sdk.training import CheckpointMismatch
 from support.networks import PlainNet, network
+from support.put_down import put_down
 from support.training_plugin import train
 
 
@@ -43,6 +45,12 @@ def test_a_checkpoint_stays_what_it_was_while_training_goes_on() -> None:
         assert torch.equal(value, next(e for e in again if isinstance(e, Checkpoint) and e.step == 2).tensors[key])
 
 
+def test_a_checkpoint_can_be_gone_on_from_twice() -> None:
+    checkpoint = next(e for e in events_of(steps=2) if isinstance(e, Checkpoint))
+    one, other = (events_of(checkpoint, steps=5, resume="trained") for _ in range(2))
+    assert [e.metrics for e in one if isinstance(e, Progress)] == [e.metrics for e in other if isinstance(e, Progress)]
+
+
 def test_other_settings_are_named_and_refused() -> None:
     checkpoint = next(e for e in events_of(steps=1) if isinstance(e, Checkpoint))
     with pytest.raises(CheckpointMismatch, match="other settings: width; width was 2, now it is 3"):
@@ -71,3 +79,35 @@ def test_it_ends_with_the_model() -> None:
     model = events_of(steps=1, width=3)[-1]
     assert isinstance(model, TrainedModel)
     assert (model.name, model.arguments) == ("trained", {"width": 3})
+
+
+def test_a_training_that_is_put_down_and_taken_up_gives_the_same_bits() -> None:
+    whole = events_of(steps=5, checkpoint_every=2)
+    first, saved = put_down(train, network(PlainNet), seed=5, state=3, params={"steps": 5, "checkpoint_every": 2})
+    rest = list(start(train, network(PlainNet), seed=5, saved=saved, params={"steps": 5, "checkpoint_every": 2}))
+    assert [e.step for e in rest if isinstance(e, Progress)] == [4, 5]
+    assert [e.metrics for e in [*first.events, *rest] if isinstance(e, Progress)] == [
+        e.metrics for e in whole if isinstance(e, Progress)
+    ]
+    assert all(torch.equal(value, weights_of(rest)[key]) for key, value in weights_of(whole).items())
+    checkpoints = [e for e in [*first.events, *rest] if isinstance(e, Checkpoint)]
+    assert [c.step for c in checkpoints] == [2, 4, 5]
+    ends = [events_of(c, steps=5, resume="trained") for c in checkpoints]  # what is kept beside the model is whole too
+    assert all(torch.equal(value, weights_of(end)[key]) for key, value in weights_of(whole).items() for end in ends)
+
+
+def test_what_a_run_began_with_does_not_count_where_it_is_taken_up() -> None:
+    begun_with = next(e for e in events_of(steps=1) if isinstance(e, Checkpoint))
+    other = next(e for e in events_of(steps=9, seed=6, width=3) if isinstance(e, Checkpoint))
+    params = {"steps": 5, "resume": "trained"}
+    _, saved = put_down(train, network(PlainNet), seed=5, checkpoint=begun_with, state=2, params=params)
+    for checkpoint in (begun_with, other, None):
+        rest = list(start(train, network(PlainNet), seed=5, saved=saved, checkpoint=checkpoint, params=params))
+        assert [e.step for e in rest if isinstance(e, Progress)] == [4, 5]
+        assert all(torch.equal(value, weights_of(rest)[key]) for key, value in weights_of(events_of(steps=5)).items())
+
+
+def test_a_run_can_be_told_to_train_for_longer() -> None:
+    _, saved = put_down(train, network(PlainNet), seed=5, state=2, params={"steps": 3})
+    rest = list(start(train, network(PlainNet), seed=5, saved=saved, params={"steps": 7}))
+    assert all(torch.equal(value, weights_of(rest)[key]) for key, value in weights_of(events_of(steps=7)).items())

@@ -33,7 +33,7 @@ def build(width: int = 2) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, width, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2))
 
 
-@technique("school.train")
+@technique("school.train", resumable=True, steers={"steps", "pause"})
 def train(run: Run[Steps]) -> Iterator[Event]:
     """Learns whether a picture of one colour is bright."""
     import torch
@@ -44,22 +44,24 @@ def train(run: Run[Steps]) -> Iterator[Event]:
     with torch.enable_grad():
         module = build(params.width)
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
-    state = TrainingState(module, optimizer, run.rng, {"technique": "school.train", "width": params.width})
+    training = TrainingState(module, optimizer, run.rng, {"technique": "school.train", "width": params.width})
     if run.checkpoint is not None:
-        state.resume(run.checkpoint)
-    while state.step < params.steps:
-        time.sleep(params.pause)
-        brightness = torch.rand(8) * torch.tensor(run.rng.random(8), dtype=torch.float32)
-        loss = torch.nn.functional.cross_entropy(
-            module(brightness.view(8, 1, 1, 1).expand(8, 3, 4, 4)), (brightness > 0.25).long()
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        state.step += 1
-        yield Progress(state.step, params.steps, {"loss": loss.item()})
-        if state.step % params.checkpoint_every == 0 or state.step == params.steps:
-            yield state.checkpoint(params.name)
+        training.resume(run.checkpoint)
+    with run.state("training", training=training) as state:
+        while training.step < params.steps:
+            time.sleep(params.pause)
+            brightness = torch.rand(8) * torch.tensor(run.rng.random(8), dtype=torch.float32)
+            loss = torch.nn.functional.cross_entropy(
+                module(brightness.view(8, 1, 1, 1).expand(8, 3, 4, 4)), (brightness > 0.25).long()
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            training.step += 1
+            yield Progress(training.step, params.steps, {"loss": loss.item()})
+            if training.step % params.checkpoint_every == 0 or training.step == params.steps:
+                yield training.checkpoint(params.name)
+            yield state
     yield TrainedModel(
         params.name,
         module.state_dict(),
@@ -70,7 +72,7 @@ def train(run: Run[Steps]) -> Iterator[Event]:
         std=(1, 1, 1),
         labels=("dark", "bright"),
         description="how bright it is",
-        facts={"steps": state.step},
+        facts={"steps": training.step},
     )
 
 

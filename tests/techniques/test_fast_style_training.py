@@ -10,8 +10,10 @@ import PIL.Image
 import pytest
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidImage, InvalidImageSet
-from convscope_sdk.events import Checkpoint, Image, Preview, Progress, TrainedModel
+from convscope_sdk.events import Checkpoint, Image, Preview, Progress, Table, TrainedModel
+from convscope_sdk.inprocess import start
 from convscope_sdk.models import ModelSpec
 from convscope_sdk.network import Network
 from convscope_sdk.training import CheckpointMismatch
@@ -20,6 +22,7 @@ from convscope_techniques.texture.fast_style_transfer import fast_style_transfer
 from convscope_techniques.texture.style_net import StyleNet
 from support.collected import Collected
 from support.networks import PlainNet, network
+from support.put_down import put_down
 
 STRIPES = np.kron(np.tile([[[220, 40, 30], [20, 60, 200]]], (16, 8, 1)), np.ones((1, 4, 1))).astype(np.uint8)
 QUICK: dict[str, Any] = {
@@ -118,3 +121,32 @@ def test_the_picture_that_is_held_out_is_the_one_that_is_shown(folder: Path) -> 
     images = {event.name: event.image for event in collect(folder, steps=1, held_out=["1"]).all(Image)}
     wanted = np.asarray(PIL.Image.open(folder / "1.png"))
     assert np.array_equal((images["content"][0] * 255).round().byte().permute(1, 2, 0).numpy(), wanted)
+
+
+def test_it_goes_on_where_it_was_put_down(folder: Path) -> None:
+    params = {key: value for key, value in QUICK.items() if key != "image_set"}
+    check_goes_on_where_it_was_put_down(Subject(fast_style_training, params={**params, "checkpoint_every": 2}))
+
+
+@pytest.mark.parametrize("state", [1, 4])
+def test_a_training_that_is_taken_up_ends_with_the_same_weights_table_and_report(folder: Path, state: int) -> None:
+    given: dict[str, Any] = {"extra_images": {"style": STRIPES}, "image_sets": {"pictures": folder}, "seed": 1}
+    params = {**QUICK, "steps": 5, "checkpoint_every": 2}
+    _, saved = put_down(fast_style_training, network(PlainNet), state=state, params=params, **given)
+    whole = collect(folder, steps=5, checkpoint_every=2)
+    rest = Collected(start(fast_style_training, network(PlainNet), saved=saved, params=params, **given))
+    assert len(rest.all(Progress)) == 5 - state
+    assert rest.one(Table, "losses").rows == whole.one(Table, "losses").rows
+    assert rest.scores == whole.scores
+    (expected,), (got,) = (seen.all(TrainedModel) for seen in (whole, rest))
+    assert got.facts == expected.facts
+    assert all(torch.equal(value, expected.state_dict[key]) for key, value in got.state_dict.items())
+
+
+def test_a_run_told_to_end_earlier_leaves_what_it_has_with_a_checkpoint(folder: Path) -> None:
+    given: dict[str, Any] = {"extra_images": {"style": STRIPES}, "image_sets": {"pictures": folder}, "seed": 1}
+    _, saved = put_down(fast_style_training, network(PlainNet), state=3, params={**QUICK, "steps": 9}, **given)
+    rest = Collected(start(fast_style_training, network(PlainNet), saved=saved, params={**QUICK, "steps": 1}, **given))
+    assert rest.all(Progress) == []
+    assert [checkpoint.step for checkpoint in rest.all(Checkpoint)] == [3]
+    assert rest.all(TrainedModel)[0].facts["steps"] == 3

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams, NotApplicable, TechniqueError
 from convscope_sdk.events import Checkpoint, ImageGrid, Preview, Progress, Table, TrainedModel
+from convscope_sdk.inprocess import start
 from convscope_sdk.models import ModelSpec
 from convscope_sdk.network import Network
 from convscope_sdk.training import CheckpointMismatch
@@ -21,6 +23,7 @@ from convscope_techniques.synthesis.latent_visualization import latent_visualiza
 from support import networks
 from support.collected import Collected
 from support.image_sets import folder_of
+from support.put_down import put_down
 from support.zoo import tiny
 
 SMALL: dict[str, Any] = {
@@ -166,3 +169,39 @@ def test_the_layer_is_the_widest_at_a_sixteenth_where_none_is_named() -> None:
     params = InversionNetworkTrainingParams()
     assert params.layer is None
     assert params.image_set == "samples"
+
+
+def test_it_goes_on_where_it_was_put_down() -> None:
+    params = {"steps": 3, "size": 32, "batch": 2, "measured": 16, "checkpoint_every": 2, "halve_every": 2}
+    check_goes_on_where_it_was_put_down(Subject(inversion_network_training, params=params))
+
+
+@pytest.mark.parametrize("begins_at", [0, 2])
+def test_a_training_that_is_taken_up_ends_with_the_same_weights_table_and_report(folder: Path, begins_at: int) -> None:
+    begin = trained(folder, steps=begins_at, halve_every=3).all(Checkpoint)[-1] if begins_at else None
+    params = {**SMALL, "halve_every": 3, "resume": "mirror" if begin else ""}
+    given: dict[str, Any] = {"image_sets": {"mine": folder}, "seed": 1, "params": params}
+    whole = Collected(start(inversion_network_training, tiny(), checkpoint=begin, **given))
+    _, saved = put_down(inversion_network_training, tiny(), checkpoint=begin, state=3, **given)
+    rest = Collected(start(inversion_network_training, tiny(), saved=saved, **given))
+    assert [event.step for event in rest.all(Progress)] == list(range(begins_at + 4, 7))
+    assert rest.one(Table, "losses").rows == whole.one(Table, "losses").rows
+    assert rest.scores == whole.scores
+    (expected,), (got,) = (seen.all(TrainedModel) for seen in (whole, rest))
+    assert got.facts == expected.facts
+    assert all(torch.equal(value, expected.state_dict[key]) for key, value in got.state_dict.items())
+
+
+def test_a_run_told_to_take_smaller_steps_does_so_from_there_on(folder: Path) -> None:
+    _, saved = put_down(inversion_network_training, tiny(), state=3, params=SMALL, image_sets={"mine": folder}, seed=1)
+    losses = {}
+    for step_size in (1e-3, 1e-4):
+        params = {**SMALL, "step_size": step_size}
+        seen = Collected(
+            start(inversion_network_training, tiny(), saved=saved, params=params, image_sets={"mine": folder}, seed=1)
+        )
+        losses[step_size] = [row["loss"] for row in seen.one(Table, "losses").rows]
+    whole = [row["loss"] for row in trained(folder).one(Table, "losses").rows]
+    assert losses[1e-3] == whole
+    assert losses[1e-4][:4] == whole[:4]
+    assert losses[1e-4][4:] != whole[4:]

@@ -24,6 +24,7 @@ from convscope_techniques.generators.moments import Moments
 from convscope_techniques.layout import has_maps
 from convscope_techniques.texture.depths import widest_layers
 from convscope_techniques.training.crops import Crops
+from convscope_techniques.training.losses import Losses
 
 __all__ = ["InversionNetworkTrainingParams", "inversion_network_training"]
 
@@ -86,6 +87,8 @@ class InversionNetworkTrainingParams(TrainingParams):
     needs={"gradients", "image_set"},
     cites="Dosovitskiy & Brox 2016, arXiv:1506.02753, arXiv:1602.02644",
     cacheable=False,  # leaves a model
+    resumable=True,
+    steers={"steps", "step_size", "halve_every", "checkpoint_every", "preview_every"},
 )
 def inversion_network_training(run: Run[InversionNetworkTrainingParams]) -> Iterator[Event]:
     """Trains a generator: an up-convolutional network that turns a layer's output back into the picture.
@@ -100,21 +103,29 @@ def inversion_network_training(run: Run[InversionNetworkTrainingParams]) -> Iter
     params = run.params
     yield Note(f"inverts {lesson.layer} with {lesson.parameters_count:,} parameters, from {len(lesson.crops.numbers)} "
                f"pictures of {params.image_set}; {len(lesson.held_out.numbers)} are held out")  # fmt: skip
-    before = lesson.errors()
-    history: list[dict[str, float]] = []
-    for step in range(lesson.state.step + 1, params.steps + 1):
-        losses = lesson.step(step)
-        history.append({"step": step, **losses})
-        yield Progress(step, params.steps, losses)
-        if step % params.preview_every == 0 or step == params.steps:
-            yield Preview(lesson.sheet(), caption="held-out crops, and what is made of their codes")
-        if step % params.checkpoint_every == 0 or step == params.steps:
-            yield lesson.state.checkpoint(params.name)
+    training = lesson.training
+    with run.state("training", training=training, losses=Losses(), before=lesson.errors(), kept=training.step) as state:
+        while training.step < params.steps:
+            losses = lesson.step()
+            state.losses.rows.append({"step": training.step, **losses})
+            yield Progress(training.step, params.steps, losses)
+            if training.step % params.preview_every == 0 or training.step == params.steps:
+                yield Preview(lesson.sheet(), caption="held-out crops, and what is made of their codes")
+            if training.step % params.checkpoint_every == 0:
+                state.kept = training.step
+                yield training.checkpoint(params.name)
+            yield state
+    if state.kept != training.step:
+        yield training.checkpoint(params.name)
+    yield from _results(lesson, state.losses.rows, state.before)
+
+
+def _results(lesson: _Lesson, losses: list[dict[str, float]], before: dict[str, float]) -> Iterator[Event]:
     after = lesson.errors()
     yield ImageGrid(
         "reconstructions", lesson.tiles(), columns=_SHOWN, caption="held-out crops, and what is made of them"
     )
-    yield Table("losses", history[:: max(1, len(history) // _OLDEST)], caption="of the crops of each step")
+    yield Table("losses", losses[:: max(1, len(losses) // _OLDEST)], caption="of the crops of each step")
     yield Scores({f"{name}_error_before": value for name, value in before.items()})
     yield Scores({f"{name}_error_after": value for name, value in after.items()})
     yield lesson.trained_model(after)
@@ -141,21 +152,21 @@ class _Lesson:
         pixel_variance = moments[_PIXELS].variance
         self._loss = InversionLoss(network, variances, pixel_variance, params.image_weight, params.feature_weight)
         self._optimizer = torch.optim.Adam(self.module.parameters(), lr=params.step_size, betas=_BETAS)
-        self.state = TrainingState(self.module, self._optimizer, run.rng, self._settings())
+        self.training = TrainingState(self.module, self._optimizer, run.rng, self._settings())
         if run.checkpoint is not None:
-            self.state.resume(run.checkpoint)
+            self.training.resume(run.checkpoint)
         self._seen = self._held_out_batch()
 
     @property
     def parameters_count(self) -> int:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self) -> dict[str, float]:
         """Losses of one step of Adam, before it."""
-        params = self._run.params
+        params, done = self._run.params, self.training.step
         if params.halve_every:
             for group in self._optimizer.param_groups:
-                group["lr"] = params.step_size * 0.5 ** ((step - 1) // params.halve_every)
+                group["lr"] = params.step_size * 0.5 ** (done // params.halve_every)
         pixels = self.crops.batch(params.batch, self._run.rng).to(self._run.network.device)
         with torch.no_grad():
             features = self._features(pixels)
@@ -164,7 +175,7 @@ class _Lesson:
         self._optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]  # torch's
         self._optimizer.step()
-        self.state.step = step
+        self.training.step = done + 1
         values = torch.stack([*(term.detach() for term in terms.values()), total.detach()]).tolist()
         return dict(zip((*terms, "loss"), values, strict=True))
 
@@ -199,7 +210,7 @@ class _Lesson:
             facts={
                 "of_digest": network.digest,
                 "image_set": run.params.image_set,
-                "steps": float(self.state.step),
+                "steps": float(self.training.step),
                 **{f"held_out_{name}_error": value for name, value in errors.items()},
             },
         )

@@ -23,6 +23,7 @@ from convscope_techniques.texture.perceptual_loss import PerceptualLoss
 from convscope_techniques.texture.style_net import ID, StyleNet
 from convscope_techniques.training.crops import Crops
 from convscope_techniques.training.held_out import divided
+from convscope_techniques.training.losses import Losses
 
 __all__ = ["fast_style_training"]
 
@@ -45,6 +46,8 @@ _FREE = {"name", "resume", "overwrite", "steps", "checkpoint_every", "preview_ev
     extra_images={"style": "The picture whose style is learned."},
     stall_seconds=600,
     cacheable=False,  # leaves a model
+    resumable=True,
+    steers={"steps", "learning_rate", "content_weight", "style_weight", "checkpoint_every", "preview_every"},
 )
 def fast_style_training(run: Run[FastStyleTrainingParams]) -> Iterator[Event]:
     """A new model that paints any picture in the style of one, for `fast_style_transfer`.
@@ -61,48 +64,51 @@ def fast_style_training(run: Run[FastStyleTrainingParams]) -> Iterator[Event]:
     yield Note(f"{len(learnt)} pictures of image set {params.image_set!r} to learn from")
     yield Note(f"content {params.content_names(run.network)}, style {params.style_names(run.network)}")
     loss = PerceptualLoss(run.network, params, style)
-    state = _state(run, style)
+    training = _training(run, style)
     if run.checkpoint is not None:
-        state.resume(run.checkpoint)
-        yield Note(f"goes on from step {state.step} of {run.checkpoint.name!r}")
+        training.resume(run.checkpoint)
+        yield Note(f"goes on from step {training.step} of {run.checkpoint.name!r}")
     shown = _shown(run, Crops(pictures, [*held_out, *learnt], params.size))
-    rows: list[dict[str, float]] = []
-    means: dict[str, float] = {}
-    while state.step < params.steps:
-        terms = _step(state, loss, crops.batch(params.batch, run.rng).to(run.device), params.jitter)
-        means = {term: _MEMORY * means.get(term, value) + (1 - _MEMORY) * value for term, value in terms.items()}
-        yield Progress(state.step, params.steps, terms)
-        if state.step % max(params.steps // _ROWS, 1) == 0 or state.step == params.steps:
-            rows.append({"step": state.step, **means})
-        if state.step % params.preview_every == 0:
-            yield Preview(_painted(state.module, shown), f"step {state.step}")
-        if state.step % params.checkpoint_every == 0 or state.step == params.steps:
-            yield state.checkpoint(params.name)
-    yield from _results(state, loss, shown, rows)
-    yield _model(run, state, means)
+    with run.state("training", training=training, losses=Losses(), means={}, kept=training.step) as state:
+        while training.step < params.steps:
+            terms = _step(training, loss, crops.batch(params.batch, run.rng).to(run.device), params.jitter)
+            state.means = {t: _MEMORY * state.means.get(t, value) + (1 - _MEMORY) * value for t, value in terms.items()}
+            yield Progress(training.step, params.steps, terms)
+            if training.step % max(params.steps // _ROWS, 1) == 0 or training.step == params.steps:
+                state.losses.rows.append({"step": training.step, **state.means})
+            if training.step % params.preview_every == 0:
+                yield Preview(_painted(training.module, shown), f"step {training.step}")
+            if training.step % params.checkpoint_every == 0:
+                state.kept = training.step
+                yield training.checkpoint(params.name)
+            yield state
+    if state.kept != training.step:
+        yield training.checkpoint(params.name)
+    yield from _results(training, loss, shown, state.losses.rows)
+    yield _model(run, training, state.means)
 
 
-def _step(state: TrainingState, loss: PerceptualLoss, contents: Tensor, jitter: int) -> dict[str, float]:
+def _step(training: TrainingState, loss: PerceptualLoss, contents: Tensor, jitter: int) -> dict[str, float]:
     """One step of Adam; the terms before it."""
-    painted = state.module((contents - _MEAN) / _STD) * _STD + _MEAN
-    dy, dx = (int(offset) for offset in state.rng.integers(0, jitter + 1, 2))
+    painted = training.module((contents - _MEAN) / _STD) * _STD + _MEAN
+    dy, dx = (int(offset) for offset in training.rng.integers(0, jitter + 1, 2))
     terms = loss(painted.roll((dy, dx), _EDGES), contents.roll((dy, dx), _EDGES))
     total = torch.stack(list(terms.values())).sum()
-    state.optimizer.zero_grad(set_to_none=True)
+    training.optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     values = {term: float(value.detach()) for term, value in terms.items()}
     if not all(map(math.isfinite, values.values())):
         raise TechniqueError(
-            f"the losses are no numbers any more after step {state.step}: begin anew with a smaller learning_rate, "
+            f"the losses are no numbers any more after step {training.step}: begin anew with a smaller learning_rate, "
             f"or go on from the last checkpoint",
             reason="TRAINING_DIVERGED",
         )
-    state.optimizer.step()
-    state.step += 1
+    training.optimizer.step()
+    training.step += 1
     return values
 
 
-def _state(run: Run[FastStyleTrainingParams], style: Tensor) -> TrainingState:
+def _training(run: Run[FastStyleTrainingParams], style: Tensor) -> TrainingState:
     params = run.params
     module = StyleNet(params.width, params.blocks, params.upsampling).to(run.device)
     settings: dict[str, Any] = params.model_dump(mode="json", exclude=_FREE)
@@ -138,25 +144,25 @@ def _painted(module: torch.nn.Module, pixels: Tensor) -> Tensor:
 
 
 def _results(
-    state: TrainingState,
+    training: TrainingState,
     loss: PerceptualLoss,
     shown: Tensor,
     rows: list[dict[str, float]],
 ) -> Iterator[Event]:
-    painted = _painted(state.module, shown)
+    painted = _painted(training.module, shown)
     yield Image("stylized", painted, "the picture held out, in the style that was learned")
     yield Image("content", shown, "the same as it is")
     yield Table("losses", rows, "weighted terms, running means")
     with torch.no_grad():
         before, after = loss(shown, shown), loss(painted, shown)
     scores = {f"held_out_{term}_loss": float(value) for term, value in after.items()}
-    scores |= {"held_out_style_loss_before": float(before["style"]), "steps": float(state.step)}
+    scores |= {"held_out_style_loss_before": float(before["style"]), "steps": float(training.step)}
     yield Scores(scores)
 
 
-def _model(run: Run[FastStyleTrainingParams], state: TrainingState, means: dict[str, float]) -> TrainedModel:
+def _model(run: Run[FastStyleTrainingParams], training: TrainingState, means: dict[str, float]) -> TrainedModel:
     params = run.params
-    weights = state.module.state_dict()
+    weights = training.module.state_dict()
     return TrainedModel(
         params.name,
         {key: value.half() for key, value in weights.items()} if params.half else weights,
@@ -166,6 +172,6 @@ def _model(run: Run[FastStyleTrainingParams], state: TrainingState, means: dict[
         input_size=512,
         mean=(_MEAN,) * 3,
         std=(_STD,) * 3,
-        description=f"paints in the style that {params.name} was taught, {state.step} steps with {run.network.name}",
-        facts={"steps": state.step, **{f"{term}_loss": round(value, 6) for term, value in means.items()}},
+        description=f"paints in the style that {params.name} was taught, {training.step} steps with {run.network.name}",
+        facts={"steps": training.step, **{f"{term}_loss": round(value, 6) for term, value in means.items()}},
     )
