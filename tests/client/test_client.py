@@ -62,7 +62,7 @@ def test_runs_are_found_by_state_technique_and_label_over_all_pages() -> None:
     assert [info.labels for info in client.runs(labels={"parity": "1"})] == [{"parity": "1"}] * 2
     assert len(client.runs(limit=4)) == 4
     with pytest.raises(convscope.InvalidArgument, match="no run state 'done'; choose one of queued, running"):
-        client.runs(state="done")  # type: ignore[arg-type]
+        client.runs(state="done")  # type: ignore[arg-type]  # refused for just that
 
 
 def test_pages_are_followed_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def refusals() -> Iterator[None]:
         raise RequestError(Error(error.code, error.message, error.reason, {"near": "y"}, violations)) from error
 
 
-def embedded_fake() -> EmbeddedFake:
+def embedded_fake() -> Any:  # stands for an EmbeddedServer
     fake = FakeServer()
     fake.add_technique("saliency", [progress(1), image("saliency", RED)])
     return EmbeddedFake(fake)
@@ -70,7 +70,7 @@ def embedded_fake() -> EmbeddedFake:
 
 def test_a_run_without_a_wire_is_like_any_other() -> None:
     server = embedded_fake()
-    with convscope.Client(EmbeddedTransport(server)) as client:  # type: ignore[arg-type]
+    with convscope.Client(EmbeddedTransport(server)) as client:
         assert client.visualize("saliency", image=client.upload(RED)).result().images["saliency"].size == (4, 4)
         assert [technique.id for technique in client.techniques()] == ["saliency"]
     assert server.closed
@@ -80,7 +80,7 @@ def test_a_run_without_a_wire_is_like_any_other_under_asyncio() -> None:
     server = embedded_fake()
 
     async def watch() -> convscope.Result:
-        async with aio.AsyncClient(AsyncEmbeddedTransport(server)) as client:  # type: ignore[arg-type]
+        async with aio.AsyncClient(AsyncEmbeddedTransport(server)) as client:
             run = await client.visualize("saliency", image=await client.upload(RED))
             with pytest.raises(convscope.NotFound):
                 await client.technique("none")
@@ -95,7 +95,7 @@ def test_a_run_without_a_wire_is_like_any_other_under_asyncio() -> None:
 )
 def test_refusals_are_the_clients_own(call: Callable[[convscope.Client], object]) -> None:
     with pytest.raises(convscope.NotFound, match="no technique 'none'") as caught:
-        call(convscope.Client(EmbeddedTransport(embedded_fake())))  # type: ignore[arg-type]
+        call(convscope.Client(EmbeddedTransport(embedded_fake())))
     assert (caught.value.reason, caught.value.metadata) == ("TECHNIQUE_NOT_FOUND", {"near": "y"})
     assert caught.value.violations == (convscope.FieldViolation("params.x", "too large"),)
 
@@ -106,9 +106,9 @@ def test_a_closed_server_is_not_tried_again() -> None:
     def closed(*_: object) -> Any:
         raise RequestError.of("UNAVAILABLE", "CLOSED", "the embedded server is closed")
 
-    server.stream = closed  # type: ignore[method-assign]
+    server.stream = closed
     with pytest.raises(convscope.FailedPrecondition, match="this client is closed"):
-        convscope.Client(EmbeddedTransport(server)).visualize("saliency")  # type: ignore[arg-type]
+        convscope.Client(EmbeddedTransport(server)).visualize("saliency")
 
 
 def test_without_the_server_installed_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

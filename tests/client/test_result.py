@@ -12,14 +12,15 @@ import convscope
 from convscope._record import Frames
 from convscope.events import Artifact, Frame
 from convscope.testing import FakeServer, image, preview, progress, succeeded, table, tensor, text
+from convscope.testing.events import Event
 from convscope.v1 import artifact_pb2
 
 RED, BLUE = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (40, 20), "blue")
 
 
-def result_of(*events: object) -> convscope.Result:
+def result_of(*events: Event) -> convscope.Result:
     server = FakeServer()
-    server.add_technique("x", list(events))  # type: ignore[arg-type]
+    server.add_technique("x", list(events))
     return server.client().visualize("x").result()
 
 

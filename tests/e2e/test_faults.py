@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,8 +26,8 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
         yield running
 
 
-def endless(client: convscope.Client, **fields: object) -> convscope.Run:
-    run = client.visualize("hostile.count", model="tiny", steps=100_000, pause=0.02, **fields)  # type: ignore[arg-type]
+def endless(client: convscope.Client, **fields: Any) -> convscope.Run:
+    run = client.visualize("hostile.count", model="tiny", steps=100_000, pause=0.02, **fields)
     next(event for event in run if event.kind == "progress")
     return run
 

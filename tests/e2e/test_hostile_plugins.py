@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,8 @@ def neighbour(client: convscope.Client) -> convscope.Run:
     return run
 
 
-def failure(client: convscope.Client, technique: str, **params: object) -> convscope.ConvscopeError:
-    run = client.visualize(f"hostile.{technique}", model="tiny", **params)  # type: ignore[arg-type]
+def failure(client: convscope.Client, technique: str, **params: Any) -> convscope.ConvscopeError:
+    run = client.visualize(f"hostile.{technique}", model="tiny", **params)
     with pytest.raises(convscope.ConvscopeError) as caught:
         run.result(timeout=60)
     return caught.value

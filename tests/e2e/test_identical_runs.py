@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import convscope
@@ -27,11 +29,18 @@ def test_a_repeated_request_gets_the_same_bytes_and_no_device(client: convscope.
 
 
 def test_two_who_watch_one_run_part_without_harm(server: ServerProcess, client: convscope.Client) -> None:
-    request = {"image": photo(), "layer": "blocks.1", "steps": 30, "octaves": 1, "size": 128, "seed": 12}
-    first = client.visualize("deepdream", **request)  # type: ignore[arg-type]
+    request: dict[str, Any] = {
+        "image": photo(),
+        "layer": "blocks.1",
+        "steps": 30,
+        "octaves": 1,
+        "size": 128,
+        "seed": 12,
+    }
+    first = client.visualize("deepdream", **request)
     next(event for event in first if event.kind == "preview")
     with convscope.connect(server.address) as other:
-        second = other.visualize("deepdream", **request)  # type: ignore[arg-type]
+        second = other.visualize("deepdream", **request)
         next(event for event in second if event.kind == "preview")
         assert [device.runs for device in client.devices()] == [(first.id,)]
         first.cancel()
@@ -39,7 +48,7 @@ def test_two_who_watch_one_run_part_without_harm(server: ServerProcess, client: 
         shared = pixels(second)
     with pytest.raises(convscope.RunCancelled):
         client.attach(first.id).result()
-    alone = client.visualize("deepdream", cache="bypass", **request)  # type: ignore[arg-type]
+    alone = client.visualize("deepdream", cache="bypass", **request)
     assert pixels(alone) == shared
 
 

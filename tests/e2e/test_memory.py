@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from pydantic import Field
+from pydantic import ByteSize, Field
 
 import convscope
 from convscope._embedded import EmbeddedTransport
@@ -54,7 +54,7 @@ def hungry(run: Run[Steps]) -> Iterator[Event]:
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    settings = Settings(devices=("cpu",), warm_models=(), device_memory_bytes=480 * MIB)  # type: ignore[arg-type]
+    settings = Settings(devices=("cpu",), warm_models=(), device_memory_bytes=ByteSize(480 * MIB))
     with EmbeddedServer(settings, techniques=[wide, hungry]) as server, Client(EmbeddedTransport(server)) as client:
         yield client
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from support.pictures import photo
 pytestmark = pytest.mark.slow
 
 
-def count(client: convscope.Client, **fields: object) -> convscope.Run:
-    return client.visualize("hostile.count", model="tiny", **fields)  # type: ignore[arg-type]
+def count(client: convscope.Client, **fields: Any) -> convscope.Run:
+    return client.visualize("hostile.count", model="tiny", **fields)
 
 
 def test_previews_arrive_while_the_run_is_on_its_way(client: convscope.Client) -> None:

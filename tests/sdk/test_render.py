@@ -345,7 +345,7 @@ def test_a_result_without_a_name_is_refused() -> None:
 
 def test_what_is_no_result_is_refused() -> None:
     with pytest.raises(TypeError, match="Note is no result"):
-        render(Note("x"))  # type: ignore[arg-type]
+        render(Note("x"))  # type: ignore[arg-type]  # refused for just that
 
 
 def test_an_array_is_kept_exactly_and_apart_from_the_techniques_own() -> None:

@@ -136,7 +136,7 @@ def test_a_hardtanh_that_is_no_relu_keeps_its_own_gradient_and_is_named() -> Non
 
 def test_an_unknown_rule_is_refused_and_the_known_ones_named() -> None:
     with pytest.raises(ValueError, match=r"guided.*deconvnet"):
-        GradientRule("lrp")  # type: ignore[arg-type]
+        GradientRule("lrp")  # type: ignore[arg-type]  # refused for just that
 
 
 def test_it_names_the_non_linearities_that_it_does_not_apply_to_but_no_channel_gates() -> None:

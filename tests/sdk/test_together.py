@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,7 +55,7 @@ def test_whoever_steps_a_run_by_next_sees_no_wishes_and_each_is_answered_alone(n
     events = list(mean_of.run(network, photograph()))
     assert [type(event) for event in events] == [Note, Note, Tensor, Tensor]
     assert SIZES == [1]
-    direct = list(mean_of.function(Run(network, torch.rand(1, 3, 8, 8), ImageParams(), None)))  # type: ignore[arg-type]
+    direct = list(mean_of.function(Run(network, torch.rand(1, 3, 8, 8), ImageParams(), np.random.default_rng())))
     assert [type(event) for event in direct] == [Note, Together, Note, Tensor, Tensor]
 
 

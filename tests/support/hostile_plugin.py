@@ -214,7 +214,7 @@ def garbage(run: Run[Kind]) -> Iterator[Any]:
 
 GARBAGE: dict[str, Callable[[], Any]] = {
     "type": lambda: {"no": "event"},
-    "step": lambda: Progress("second"),  # type: ignore[arg-type]
+    "step": lambda: Progress("second"),  # type: ignore[arg-type]  # which is what is wrong with it
     "nan": lambda: Heatmap("nan", np.full((8, 8), np.nan)),
     "shape": lambda: Image("shape", np.zeros((2, 3, 4, 5, 6))),
     "object": lambda: Tensor("object", np.array([object()])),

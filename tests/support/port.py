@@ -29,6 +29,7 @@ from support.pictures import encoded
 
 __all__ = ["CATALOG", "DETAIL", "Port", "Refusal", "catalog_engine", "refusal_of", "serving", "visualize"]
 
+_STOP_SECONDS = 20.0
 _SCHEMA = """{
   "type": "object", "additionalProperties": false,
   "properties": {
@@ -112,20 +113,21 @@ class Port:
 
 @asynccontextmanager
 async def serving(engine: FakeEngine, data: Path, *, fixed_port: int = 0, **settings: Any) -> AsyncIterator[Port]:
-    """A server from `run_server`, stopped at the end as by two signals."""
+    """A server from `run_server`, stopped at the end as by two signals, also where a test fails inside."""
     stop = StopSignals()
     line: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     chosen = Settings(port=fixed_port, data_dir=data, **settings)
     server = asyncio.create_task(run_server(chosen, ready=line.set_result, engine=engine, stop=stop))
-    done, _ = await asyncio.wait((server, line), return_when=asyncio.FIRST_COMPLETED)
-    if server in done:
-        server.result()
-    address = line.result().split()[4]
-    async with grpc.aio.insecure_channel(address) as channel:
-        yield Port(line.result(), channel, stop, server)
-    stop.signal()
-    stop.signal()
-    await server
+    try:
+        await asyncio.wait((server, line), return_when=asyncio.FIRST_COMPLETED)
+        if server.done():
+            server.result()
+        async with grpc.aio.insecure_channel(line.result().split()[4]) as channel:
+            yield Port(line.result(), channel, stop, server)
+    finally:
+        stop.signal()
+        stop.signal()
+        await asyncio.wait_for(server, _STOP_SECONDS)
 
 
 def visualize(technique: str = "saliency", **changes: Any) -> run_pb2.VisualizeRequest:

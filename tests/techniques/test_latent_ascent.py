@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,9 +15,17 @@ GRADIENT = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(2))
 FREE = torch.full_like(SIGMA, torch.inf)
 
 
-def rules(**changes: object) -> CodeRules:
-    given = {"steps": 200, "first": 8.0, "last": 1e-10, "low": 0 * SIGMA, "high": 3 * SIGMA, "sigma": SIGMA, **changes}
-    return CodeRules(**given)  # type: ignore[arg-type]
+def rules(**changes: Any) -> CodeRules:
+    given: dict[str, Any] = {
+        "steps": 200,
+        "first": 8.0,
+        "last": 1e-10,
+        "low": 0 * SIGMA,
+        "high": 3 * SIGMA,
+        "sigma": SIGMA,
+        **changes,
+    }
+    return CodeRules(**given)
 
 
 def test_the_rate_falls_in_a_line_from_eight_to_nothing() -> None:

@@ -133,7 +133,8 @@ class AsyncClient:
         await deliver(self._transport, submission.uploads)
         if detach:
             return await AsyncRun(self._transport, self._cursor())._submit(submission.request)  # noqa: SLF001 - its maker
-        return await AsyncRun(self._transport, self._cursor(), submission=submission.request)._begin()  # noqa: SLF001
+        run = AsyncRun(self._transport, self._cursor(), submission=submission.request)
+        return await run._begin()  # noqa: SLF001 - its maker
 
     async def attach(self, run_id: str, after_sequence: int = 0, *, every_preview: bool = False) -> AsyncRun:
         """Watch a run from any point of its log; `every_preview` leaves none out, however slow this watcher is.

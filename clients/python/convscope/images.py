@@ -99,7 +99,8 @@ def _encode_array(image: Any) -> bytes:
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] == 1:  # noqa: PLR2004 - one channel is grey
         array = array[:, :, 0]
-    if array.size == 0 or array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {3, 4}):  # noqa: PLR2004
+    grey, coloured = array.ndim == 2, array.shape[2:] in {(3,), (4,)}  # noqa: PLR2004 - rows and columns alone
+    if array.size == 0 or not (grey or coloured):
         shapes = "(H, W), (H, W, 3) or (H, W, 4)"
         raise InvalidArgument(f"an array picture has the shape {shapes}, not {array.shape}")
     return _encode_picture(Image.fromarray(np.ascontiguousarray(_to_bytes(array))))

@@ -146,6 +146,23 @@ def test_a_signal_ends_the_server_in_good_order(number: signal.Signals, tmp_path
 
 
 @in_loop
+async def test_the_server_of_a_test_that_fails_has_stopped(tmp_path: Path) -> None:
+    servers = []
+
+    async def fail() -> None:
+        async with serving(catalog_engine(), tmp_path) as port:
+            servers.append(port.server)
+            await port.visualization.SubmitRun(visualization_service_pb2.SubmitRunRequest(request=visualize()))
+            pytest.fail("inside")
+
+    with pytest.raises(pytest.fail.Exception, match="inside"):
+        await fail()
+    assert servers[0].done()
+    with lock_data_dir(tmp_path):
+        pass
+
+
+@in_loop
 async def test_a_cancelled_server_frees_its_port_and_directory(tmp_path: Path) -> None:
     for _ in range(2):
         line: asyncio.Future[str] = asyncio.get_running_loop().create_future()

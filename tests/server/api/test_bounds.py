@@ -111,7 +111,7 @@ async def test_a_field_that_nobody_knows_is_ignored(tmp_path: Path) -> None:
             return visualize().SerializeToString() + bytes([0xFA, 0x7F, 2, 1, 2])
 
     async with serving(catalog_engine(), tmp_path) as port:
-        stream = call(port, "VisualizationService.Visualize", Newer())  # type: ignore[arg-type]
+        stream = call(port, "VisualizationService.Visualize", Newer())  # type: ignore[arg-type]  # no message of this version
         first: run_pb2.RunEvent = await stream.read()
         assert first.HasField("accepted")
         stream.cancel()

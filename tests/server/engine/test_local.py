@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psutil
 import pytest
@@ -23,9 +24,9 @@ MODEL = "tiny"
 
 
 @asynccontextmanager
-async def engine(**options: object) -> AsyncIterator[tuple[LocalEngine, Listening]]:
-    settings = {"devices": ("cpu",), "plugin_files": (HOSTILE,), "warm_models": (), **options}
-    engine = LocalEngine(WorkerOptions(**settings))  # type: ignore[arg-type]
+async def engine(**options: Any) -> AsyncIterator[tuple[LocalEngine, Listening]]:
+    settings: dict[str, Any] = {"devices": ("cpu",), "plugin_files": (HOSTILE,), "warm_models": (), **options}
+    engine = LocalEngine(WorkerOptions(**settings))
     listening = Listening()
     await engine.start(listening)
     try:

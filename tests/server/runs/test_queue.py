@@ -27,7 +27,7 @@ class House:
             request(owner=owner, priority=priority),
             self.now,
             None,  # type: ignore[arg-type]  # no log is read here
-            _Appender(name, self.appended),  # type: ignore[arg-type]
+            _Appender(name, self.appended),  # type: ignore[arg-type]  # nothing is stored here
             self.ledger[owner],
         )
         (self.queue.push_front if front else self.queue.push)(live)

@@ -199,7 +199,7 @@ async def test_a_server_tidies_again_and_again_and_survives_what_goes_wrong(
 
     moody = Moody()
     with caplog.at_level("INFO"):
-        tidying = Tidying(moody, 0.001, Reserve(None))  # type: ignore[arg-type]
+        tidying = Tidying(moody, 0.001, Reserve(None))  # type: ignore[arg-type]  # removes nothing
         tidying.start()
         await eventually(lambda: moody.times > 3)
         await tidying.close()

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -151,8 +152,8 @@ def test_a_thread_left_running_fails_its_run_by_name() -> None:
 
 
 @pytest.mark.parametrize("options", [{"shared": True}, {"package": BUILTIN_PACKAGE}])
-def test_threads_of_a_process_that_others_use_are_not_looked_at(options: dict[str, object]) -> None:
-    bench = Bench(leaves_thread, **options)  # type: ignore[arg-type]
+def test_threads_of_a_process_that_others_use_are_not_looked_at(options: dict[str, Any]) -> None:
+    bench = Bench(leaves_thread, **options)
     bench.start("left", "leaves_thread")
     bench.work()
     assert isinstance(bench.end("left"), log.Succeeded)

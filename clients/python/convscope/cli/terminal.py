@@ -22,6 +22,7 @@ Protocol: TypeAlias = Literal["kitty", "iterm2", "sixel"]
 _CHUNK = 4096
 # Pixels of a cell where the terminal does not say.
 _CELL = (8, 16)
+_SHORT_RUN = 3  # equal sixels in a row that are written out: counted, as "!3?", they take as much room
 _SIXEL_TERMS = frozenset({"foot", "foot-extra", "mlterm", "yaft-256color", "contour"})
 _KITTY_PROGRAMS = frozenset({"ghostty", "WezTerm"})
 
@@ -101,7 +102,7 @@ def _sixel_band(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> str:
         starts = np.flatnonzero(np.diff(bits, prepend=-1))
         lengths = np.diff(starts, append=bits.size)
         runs = [
-            f"!{length}{chr(63 + bits[start])}" if length > 3 else chr(63 + bits[start]) * length  # noqa: PLR2004
+            f"!{length}{chr(63 + bits[start])}" if length > _SHORT_RUN else chr(63 + bits[start]) * length
             for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
         ]
         lines.append(f"#{colour}{''.join(runs)}")
