@@ -20,7 +20,7 @@ from convscope_server.runs.lock import DataDirectoryLockedError, lock_data_dir
 from convscope_server.runs.postgres import DatabaseLockedError
 from convscope_server.stack import worker_options
 from support.aio import in_loop
-from support.port import catalog_engine, serving, visualize
+from support.port import CATALOG, catalog_engine, serving, visualize
 from support.postgres import PostgresServer
 
 BUILD = """
@@ -56,7 +56,7 @@ def test_the_front_end_is_built_without_torch() -> None:
 async def test_the_ready_line_has_the_address_the_devices_and_the_number_of_techniques(tmp_path: Path) -> None:
     async with serving(catalog_engine(), tmp_path) as port:
         assert port.line.startswith("convscope is ready on 127.0.0.1:")
-        assert port.line.endswith(" (cpu; 3 techniques)")
+        assert port.line.endswith(f" (cpu; {len(CATALOG.techniques)} techniques)")
 
 
 @in_loop
