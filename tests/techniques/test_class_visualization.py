@@ -5,11 +5,14 @@ import pytest
 import skimage.data
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams
 from convscope_sdk.events import Image, Predictions, Preview, Progress
+from convscope_sdk.inprocess import start
 from convscope_techniques.synthesis.class_visualization import ClassVisualizationParams, class_visualization
 from support.collected import Collected
 from support.fickle import fickle
+from support.put_down import put_down
 from support.zoo import efficientnet, tiny
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
@@ -88,6 +91,34 @@ def test_a_start_at_zero_is_the_mean_colour_and_one_from_noise_depends_on_the_se
 def test_a_start_from_a_picture_that_is_not_there_is_refused() -> None:
     with pytest.raises(InvalidParams, match="give one"):
         list(class_visualization.run(tiny(), start="image"))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"preset": "simonyan-2013"}, {"preset": "yosinski-1"}, {"preset": "yosinski-4"}, {"preset": "cs231n"}],
+    ids=lambda params: params["preset"],
+)
+def test_it_goes_on_where_it_was_put_down(params: dict[str, str]) -> None:
+    check_goes_on_where_it_was_put_down(Subject(class_visualization, params={"size": 32, "steps": 11, **params}))
+
+
+def test_a_class_that_won_before_the_target_was_another_one_is_not_said_to_be_the_new_one() -> None:
+    params = {"target": 2, "steps": 40, "step_size": 1e5}
+    before, saved = put_down(class_visualization, fickle(), state=20, params=params, seed=1)
+    steered = Collected(start(class_visualization, fickle(), saved=saved, params={**params, "target": 5}, seed=1))
+    assert [p.step for p in before.all(Progress)][-1] == 20
+    assert [p.step for p in steered.all(Progress)] == list(range(21, 41))
+    assert Collected(class_visualization.run(fickle(), seed=1, **params)).scores["first_won_at_step"] < 20
+    assert steered.scores["first_won_at_step"] >= 20
+    assert steered.all(Predictions)[0].items[0][0] == 5
+
+
+def test_a_penalty_may_be_made_larger_on_the_way() -> None:
+    params = {"target": 2, "steps": 30, "step_size": 1e3, "decay": 0.0}
+    before, saved = put_down(class_visualization, fickle(), state=15, params=params, seed=1)
+    steered = Collected(start(class_visualization, fickle(), saved=saved, params={**params, "l2": 1e-4}, seed=1))
+    assert "l2" not in before.all(Progress)[-1].metrics
+    assert steered.scores["objective_l2_after"] < 0.2 * steered.scores["objective_l2_before"]
 
 
 @pytest.mark.slow

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import skimage.data
 import torch
 from torch import nn
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams, NotApplicable, UnknownName
 from convscope_sdk.events import ImageGrid, Progress, Table
+from convscope_sdk.inprocess import start
 from convscope_techniques.synthesis.feature_inversion import (
     FeatureInversionParams,
     feature_inversion,
@@ -15,6 +19,7 @@ from convscope_techniques.synthesis.feature_inversion import (
 )
 from convscope_techniques.texture.extractor import vgg_layers
 from support.collected import Collected
+from support.put_down import put_down
 from support.zoo import efficientnet, network_of, random_network, tiny
 
 PICTURE = skimage.data.chelsea()[60:220:4, 120:300:4]
@@ -107,6 +112,26 @@ def test_a_layer_that_says_nothing_is_refused() -> None:
 def test_a_layer_that_is_not_there_is_refused_before_any_step() -> None:
     with pytest.raises(UnknownName, match="conv1"):
         next(iter(feature_inversion.run(tiny(), PICTURE, layers=["input", "conv11"])))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"step_size": 1.0}, {"row": True}, {"update": "adam", "step_size": 16.0, "beta": 1.5}],
+    ids=["a step that leads away", "row", "adam"],
+)
+def test_it_goes_on_where_it_was_put_down(params: dict[str, Any]) -> None:
+    check_goes_on_where_it_was_put_down(Subject(feature_inversion, params={"steps": 8, **params}))
+
+
+def test_the_prior_may_be_made_stronger_on_the_way_and_the_layers_that_are_done_stay() -> None:
+    params = {"layers": ("conv1", "conv2"), "steps": 30, "variation": 1.0, **KEEP}
+    whole = Collected(feature_inversion.run(tiny(), PICTURE, **params))
+    before, saved = put_down(feature_inversion, tiny(), PICTURE, state=40, params=params)
+    steered = Collected(start(feature_inversion, tiny(), PICTURE, saved=saved, params={**params, "variation": 100.0}))
+    assert torch.equal(before.tensor("inverted_conv1"), whole.tensor("inverted_conv1"))
+    first, second = steered.all(Table)[0].rows
+    assert first == whole.all(Table)[0].rows[0]
+    assert second["total_variation"] < 0.9 * whole.all(Table)[0].rows[1]["total_variation"]
 
 
 @pytest.mark.slow

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams
 from convscope_sdk.events import Image, ImageGrid, Preview, Progress
+from convscope_sdk.inprocess import start
 from convscope_sdk.network import Network
 from convscope_techniques.synthesis.feature_visualization import (
     FeatureVisualizationParams,
     feature_visualization,
 )
 from support.collected import Collected
+from support.put_down import put_down
 from support.zoo import efficientnet, tiny
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -119,6 +122,28 @@ def silent() -> Network:
         net.module.conv1.weight[0] = 1
         net.module.conv1.bias[0] = -20
     return net
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"preset": "bare"}, {"samples": 2, "diversity": 1.0}, {"combine": "batch", "targets": ("class:1", "class:2")}],
+    ids=["lucid", "bare", "samples", "batch"],
+)
+def test_it_goes_on_where_it_was_put_down(params: dict[str, Any]) -> None:
+    short = {"size": 32, "steps": 20, "pad": 4, "jitter": 3, "last_jitter": 2}
+    check_goes_on_where_it_was_put_down(Subject(feature_visualization, params={**short, **params}))
+
+
+def test_it_turns_to_another_channel_from_the_same_picture() -> None:
+    params = {**SHORT, "target": "conv3:1", "steps": 40}
+    seed = params.pop("seed")
+    before, saved = put_down(feature_visualization, tiny(), state=20, params=params, seed=seed)
+    other = {**params, "target": "conv3:4"}
+    steered = Collected(start(feature_visualization, tiny(), saved=saved, params=other, seed=seed))
+    answers = [-progress.metrics["target"] for progress in steered.all(Progress)]
+    assert (len(before.all(Progress)), len(answers)) == (20, 20)
+    assert answers[-1] > answers[0] + 0.03
+    assert steered.one(Image, "feature_visualization").caption == "what conv3:4 looks for"
 
 
 @pytest.mark.slow

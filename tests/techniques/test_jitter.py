@@ -21,3 +21,11 @@ def test_a_picture_is_measured_as_it_is() -> None:
     with torch.no_grad():
         assert jitter.next() == (0, 0)
     assert Jitter(0, np.random.default_rng(0)).next() == (0, 0)
+
+
+def test_it_goes_on_with_the_next_place() -> None:
+    jitter, other = Jitter(16, np.random.default_rng(0)), Jitter(16, np.random.default_rng(1))
+    for _ in range(11):
+        jitter.next()
+    other.load_state_dict(jitter.state_dict())
+    assert [jitter.next() for _ in range(9)] == [other.next() for _ in range(9)]

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams, NotApplicable, UnknownName
 from convscope_sdk.events import ImageGrid, Predictions, Preview, Progress
+from convscope_sdk.inprocess import start
 from convscope_sdk.network import Network
 from convscope_techniques.synthesis.latent_visualization import LatentVisualizationParams, latent_visualization
 from support.collected import Collected
 from support.fickle import fickle
 from support.painters import generator, identity, inverter
+from support.put_down import put_down
 from support.zoo import tiny
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -128,3 +131,19 @@ def test_a_generator_that_is_not_there_is_refused_with_near_names() -> None:
 def test_a_classifier_is_no_generator() -> None:
     with pytest.raises(NotApplicable, match="kind generator"):
         collected(tiny(), tiny())
+
+
+@pytest.mark.parametrize("params", [{}, {"samples": 2, "noise": 0.2}, {"preset": "nguyen-2016"}])
+def test_it_goes_on_where_it_was_put_down(params: dict[str, Any]) -> None:
+    check_goes_on_where_it_was_put_down(Subject(latent_visualization, params={"steps": 7, **params}))
+
+
+def test_it_turns_to_another_class_from_the_same_code() -> None:
+    params = {"generator": "painter", "target": 2, "steps": 30, "step_size": 0.3, "final_step_size": 0.3}
+    options: dict[str, Any] = {"models": {"painter": inverter()}, "seed": 1}
+    _, saved = put_down(latent_visualization, tiny(), state=10, params=params, **options)
+    other = {**params, "target": 5}
+    steered = Collected(start(latent_visualization, tiny(), saved=saved, params=other, **options))
+    scores = [-progress.metrics["target"] for progress in steered.all(Progress)]
+    assert len(scores) == 20
+    assert scores[-1] > scores[0]

@@ -8,6 +8,7 @@ import skimage.data
 import torch
 from PIL import Image as PILImage
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams, NotApplicable
 from convscope_sdk.events import Preview, Progress, Table
 from convscope_techniques.texture.neural_texture import NeuralTextureParams, neural_texture
@@ -95,6 +96,15 @@ def test_what_cannot_be_done_is_refused() -> None:
 def test_average_pooling_is_said_to_be_on() -> None:
     seen = Collected(neural_texture.run(network(PlainNet), SAMPLE, **QUICK))
     assert "2 max poolings of the network take averages" in seen.notes
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"optimizer": "adam"}, {"optimizer": "adam", "jitter": 0, "tv_weight": 1.0, "histogram": True}],
+    ids=["lbfgs", "adam", "still"],
+)
+def test_it_goes_on_where_it_was_put_down(params: dict[str, Any]) -> None:
+    check_goes_on_where_it_was_put_down(Subject(neural_texture, params={**QUICK, "steps": 11, **params}))
 
 
 @pytest.mark.slow

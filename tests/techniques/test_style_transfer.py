@@ -6,12 +6,15 @@ import pytest
 import skimage.data
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidImage, InvalidParams, NotApplicable, UnknownName
 from convscope_sdk.events import Predictions, Preview, Progress, Table
+from convscope_sdk.inprocess import start
 from convscope_techniques.texture.colours import luma
 from convscope_techniques.texture.style_params import StyleTransferParams
 from convscope_techniques.texture.style_transfer import style_transfer
 from support.collected import Collected
+from support.put_down import put_down
 from support.zoo import efficientnet, random_network, tiny
 
 CONTENT = skimage.data.chelsea()[20:260:8, 60:380:8]
@@ -127,6 +130,33 @@ def test_the_presets_run_on_the_networks_they_are_for(preset: str, name: str, st
     losses = [progress.metrics["objective"] for progress in Collected(run).all(Progress)]
     assert len(losses) == steps
     assert min(losses) < losses[0]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"optimizer": "lbfgs", "size": 80, "octaves": 2, "start": "noise"},
+        {"size": 80, "octaves": 2, "keep_colours": True},
+    ],
+    ids=["adam", "lbfgs in octaves", "brightness in octaves"],
+)
+def test_it_goes_on_where_it_was_put_down(params: dict[str, Any]) -> None:
+    check_goes_on_where_it_was_put_down(Subject(style_transfer, params={**QUICK, "steps": 9, **params}))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_the_style_may_be_made_to_count_more_in_the_midst_of_it(optimizer: str) -> None:
+    params = {**QUICK, "optimizer": optimizer, "steps": 60, "style_weight": 1.0, "content_weight": 10.0}
+    options: dict[str, Any] = {"extra_images": {"style": STYLE}}
+    before, saved = put_down(style_transfer, tiny(), CONTENT, state=30, params=params, **options)
+    more = {**params, "style_weight": 1000.0, "tv_weight": 1.0}
+    steered = Collected(start(style_transfer, tiny(), CONTENT, saved=saved, params=more, **options))
+    assert steered.scores["style_loss_after"] < 0.5 * steered.scores["style_loss_before"]
+    last, first = (seen.all(Progress)[number].metrics for seen, number in ((before, -1), (steered, 0)))
+    assert first["style input"] == pytest.approx(1000 * last["style input"], rel=0.5)
+    (losses,) = steered.all(Table)
+    assert "total_variation" in {row["term"] for row in losses.rows} - set(last)
 
 
 @pytest.mark.slow

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convscope_sdk.state import Memory
 from convscope_techniques.synthesis.update import LBFGS, Adam, CarefulMomentum, Momentum, Normalised, Update
 
 CURVATURE = torch.linspace(0.5, 4, 12)
@@ -105,3 +108,40 @@ def test_rules_leave_their_arguments_alone() -> None:
             update.next(code, 1.0, gradient)
             assert torch.equal(code, torch.ones(12))
             assert torch.equal(gradient, torch.linspace(-1, 1, 12))
+
+
+@pytest.mark.parametrize("seen", [1, 2, 11])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Adam(lambda step: 0.3 / (1 + step)), lambda: Momentum(0.05), lambda: CarefulMomentum(20.0),
+        lambda: LBFGS(8), lambda: Normalised(lambda step: 0.3 / (1 + step)),
+    ],
+    ids=["adam", "momentum", "careful", "lbfgs", "normalised"],
+)  # fmt: skip
+def test_a_rule_goes_on_to_the_same_bits_with_what_it_had_seen(make: Callable[[], Update], seen: int) -> None:
+    memory, code = Memory(), torch.zeros(12)
+    state = memory.open("descent", {"code": code, "update": make()})
+    for _ in range(seen):
+        state.code = state.update.next(state.code, *_bowl(state.code))
+    taken_up = Memory(saved=memory.save().by_way_of_json()).open("descent", {"code": code, "update": make()})
+    for _ in range(12):
+        for each in (state, taken_up):
+            each.code = each.update.next(each.code, *_bowl(each.code))
+        assert torch.equal(state.code, taken_up.code)
+
+
+@pytest.mark.parametrize("make", [lambda: CarefulMomentum(0.05, momentum=0.0), LBFGS], ids=["careful", "lbfgs"])
+def test_a_rule_that_compares_values_goes_down_another_objective_once_it_forgets_them(
+    make: Callable[[], Update],
+) -> None:
+    update, code = make(), torch.zeros(12)
+    for _ in range(2):
+        code = update.next(code, *_bowl(code))
+    before = _bowl(code)[0]
+    update.forget_values()
+    for _ in range(20):
+        value, gradient = _bowl(code)
+        code = update.next(code, 1000 + value, gradient)
+    assert _bowl(code)[0] < before / 2
+    assert getattr(update, "cuts", 0) == 0

@@ -98,6 +98,8 @@ class ClassVisualizationParams(ImageParams):
     "class_visualization",
     needs={"gradients"},
     cites="Simonyan et al. 2013, arXiv:1312.6034; Yosinski et al. 2015, arXiv:1506.06579",
+    resumable=True,
+    steers={*Rules.__dataclass_fields__, "target", "steps", "l2", "jitter", "preview_every"},
 )
 def class_visualization(run: Run[ClassVisualizationParams]) -> Iterator[Event]:
     """The picture that a class, or any unit, answers to most: gradient ascent on the pixels.
@@ -116,8 +118,9 @@ def class_visualization(run: Run[ClassVisualizationParams]) -> Iterator[Event]:
     climb = _Climb(run, canvas, target)
     update = RegularisedAscent(run.params.rules(), canvas)
     outcome = yield from Descent(
-        climb.objective, update, run.params.steps, canvas, run.params.preview_every, shown=canvas.stretched
-    ).run(code, caption=f"for {target}")
+        climb.objective, update, run.params.steps, canvas, run.params.preview_every, shown=canvas.stretched,
+        steered={"target": str(target), "l2": run.params.l2},
+    ).run(run, code, caption=f"for {target}")  # fmt: skip
     pixels = _shown(outcome.pixels)
     yield Image("class_visualization", pixels, caption=f"what {target} answers to most")
     yield Image(
@@ -137,8 +140,9 @@ class _Climb:
 
     def __init__(self, run: Run[ClassVisualizationParams], canvas: Centred, target: Target) -> None:
         self._run, self._canvas, self._target = run, canvas, target
-        self._seen = 0
-        self._won: int | None = None
+        self._state = state = run.state("climb", target=str(target), seen=0, won=None)
+        if state.target != str(target):
+            state.target, state.won = str(target), None
 
     def objective(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
         params, jitter = self._run.params, self._run.params.jitter
@@ -152,17 +156,17 @@ class _Climb:
         if not self._target.is_class:
             return self._run.network.score(pixels, self._target).sum()
         logits = self._run.network.logits(pixels)
-        if self._won is None and int(logits[0].argmax()) == self._target.index:
-            self._won = self._seen
-        self._seen += 1
+        if self._state.won is None and int(logits[0].argmax()) == self._target.index:
+            self._state.won = self._state.seen
+        self._state.seen += 1
         return self._run.network.target_value(self._target, logits=logits).sum()
 
     def events(self, pixels: torch.Tensor) -> Iterator[Event]:
         """When the class came on top first, and how it does where the picture is shifted."""
-        if self._won is None:
+        if self._state.won is None:
             yield Note("the class was never on top: majority failure")
         else:
-            yield Scores({"first_won_at_step": float(self._won)})
+            yield Scores({"first_won_at_step": float(self._state.won)})
         if self._target.index is not None:
             yield Scores({"probability_shaken": self._shaken(pixels, self._target.index)})
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from convscope_sdk.errors import TechniqueError
 from convscope_sdk.events import Event, Preview, Progress
+from convscope_sdk.run import Run
+from convscope_sdk.state import State
 from convscope_techniques.synthesis.parameterization import PIXELS, Parameterization
 from convscope_techniques.synthesis.update import Update
 
@@ -28,21 +30,24 @@ class Outcome:
     Attributes:
         pixels: (B, 3, H, W).
         code: What stands for them.
-        before, after: The objective's terms at the start and at `pixels`.
+        before, after: The objective's terms at the start, or where the objective was changed last, and at `pixels`.
+        steps: How many were taken.
     """
 
     pixels: Tensor
     code: Tensor
     before: Mapping[str, float]
     after: Mapping[str, float]
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class Descent:
     """Minimises an objective over a picture, a step at a time.
 
-        outcome = yield from Descent(lambda pixels: {"dark": pixels.mean()}, Adam(0.01), steps=50).run(start)
+        outcome = yield from Descent(lambda pixels: {"dark": pixels.mean()}, Adam(0.01), steps=50).run(run, start)
 
+    The run can be put down behind each step. An objective that counts or draws keeps that in a state around this.
     To maximise, give terms a minus. Penalties are terms; a transformation of the picture comes first in the objective.
 
     Attributes:
@@ -54,6 +59,8 @@ class Descent:
         preview_every: Show every so many steps, and the last.
         shown: From pixels to the picture of a preview.
         keep: The code of the lowest objective met, or the last, for objectives that differ from step to step.
+        steered: The parameters by which the objective may become another one while the run is put down. What was
+            reached under others is not compared with what comes then.
     """
 
     objective: Objective
@@ -63,13 +70,15 @@ class Descent:
     preview_every: int = 10
     shown: Callable[[Tensor], Tensor] = torch.detach
     keep: Literal["best", "last"] = "best"
+    steered: Mapping[str, Any] = field(default_factory=dict)
 
     def run(
-        self, code: Tensor, *, done: int = 0, total: int | None = None, caption: str = ""
+        self, run: Run[Any], code: Tensor, *, done: int = 0, total: int | None = None, caption: str = ""
     ) -> Generator[Event, None, Outcome]:
-        """Progress with each term as a metric, previews, and the outcome as the generator's value.
+        """Progress with each term as a metric, previews, states, and the outcome as the generator's value.
 
         Args:
+            run: Keeps the state "descent".
             code: Where to start.
             done: Steps of the run before this descent.
             total: Steps of the run; those of this descent where absent.
@@ -78,18 +87,40 @@ class Descent:
         Raises:
             TechniqueError: the objective is not finite at the start.
         """
-        first = best = point = self._at(code.detach())
-        _check(first)
-        for step in range(1, self.steps + 1):
-            moved = self.update.next(point.code, point.value, point.gradient)
-            moved = moved.clamp(self.parameterization.low, self.parameterization.high)
-            yield Progress(done + step, total or self.steps, point.metrics)
-            if step % self.preview_every == 0 or step == self.steps:
-                yield Preview(self.shown(self.parameterization.pixels(moved)), caption=caption)
-            point = self._at(moved, differentiate=step < self.steps)
-            best = point if point.value <= best.value else best
-        kept = best if self.keep == "best" else point
-        return Outcome(self.parameterization.pixels(kept.code), kept.code, first.terms, kept.terms)
+        with self._begun(run, code.detach()) as state:
+            point = self._met(state)
+            while state.step < self.steps:
+                moved = self.update.next(point.code, point.value, point.gradient)
+                state.code = moved.clamp(self.parameterization.low, self.parameterization.high)
+                state.step += 1
+                yield Progress(done + state.step, total or self.steps, point.metrics)
+                if state.step % self.preview_every == 0 or state.step == self.steps:
+                    yield Preview(self.shown(self.parameterization.pixels(state.code)), caption=caption)
+                yield state
+                point = self._met(state)
+            _, code, terms = state.best if self.keep == "best" else (point.value, point.code, point.terms)
+            return Outcome(self.parameterization.pixels(code), code, state.first, terms, state.step)
+
+    def _begun(self, run: Run[Any], code: Tensor) -> State:
+        """The state: at the start, or where the run was put down."""
+        steered = dict(self.steered)
+        state = run.state(
+            "descent", code=code, step=0, update=self.update, first=None, best=(math.inf, code, {}), steered=steered
+        )
+        if state.steered != steered:
+            state.first, state.best, state.steered = None, (math.inf, code, {}), steered
+            self.update.forget_values()
+        return state
+
+    def _met(self, state: State) -> _Point:
+        """The objective at the state's code, which may be the first, and the best so far."""
+        point = self._at(state.code, differentiate=state.step < self.steps)
+        if state.first is None:
+            _check(point)
+            state.first = point.terms
+        if point.value <= state.best[0]:
+            state.best = point.value, point.code, point.terms
+        return point
 
     def _at(self, code: Tensor, *, differentiate: bool = True) -> _Point:
         with torch.set_grad_enabled(differentiate):

@@ -13,6 +13,7 @@ from convscope_sdk.events import Event, Image, ImageGrid, Note, Scores, Table, T
 from convscope_sdk.network import Network
 from convscope_sdk.params import ImageParams
 from convscope_sdk.run import Run
+from convscope_sdk.state import State
 from convscope_sdk.target import LayerRef
 from convscope_sdk.technique import technique
 from convscope_techniques.synthesis.centred import Centred
@@ -27,6 +28,7 @@ from convscope_techniques.texture.extractor import vgg_layers
 __all__ = ["FeatureInversionParams", "feature_inversion", "variation_at"]
 
 _INPUT = "input"
+_PRIOR = {"variation", "beta", "alpha", "alpha_norm"}
 _FAR = 0.5  # a normalised error beyond which a picture says nothing of its layer
 _SHALLOW, _DEEP = 6 / 20, 12 / 20  # of CaffeNet's 20 layers
 _MAHENDRAN: dict[str, Any] = {"update": "momentum", "step_size": 0.004, "steps": 400, "alpha": 6.0, "alpha_norm": 8e-10}
@@ -82,7 +84,13 @@ class FeatureInversionParams(ImageParams):
         return self
 
 
-@technique("feature_inversion", needs={"image", "gradients"}, cites="Mahendran & Vedaldi 2015, arXiv:1412.0035")
+@technique(
+    "feature_inversion",
+    needs={"image", "gradients"},
+    cites="Mahendran & Vedaldi 2015, arXiv:1412.0035",
+    resumable=True,
+    steers={*_PRIOR, "steps", "step_size", "preview_every"},
+)
 def feature_inversion(run: Run[FeatureInversionParams]) -> Iterator[Event]:
     """What a layer still knows of the picture: noise, changed until the layer's features are the picture's.
 
@@ -91,28 +99,11 @@ def feature_inversion(run: Run[FeatureInversionParams]) -> Iterator[Event]:
     tensor (3, H, W); several also a row, `inversions`. Report and table: the normalised error of each layer, 0 for the
     picture itself. What differs from the picture is what the layer does not care about, or what the prior filled in.
     """
-    params, pictures, rows = run.params, [run.image], list[dict[str, Any]]()
     layers = _layers(run)
-    for number, layer in enumerate(layers):
-        inversion = _inversion(run, layer)
-        yield Note(f"{layer}: total variation weighs {inversion.variation:g}")
-        outcome = yield from _descended(run, inversion, number * params.steps, len(layers) * params.steps)
-        pixels = outcome.pixels.clamp(0, 1)
-        error = inversion.error(pixels)
-        if error > _FAR:
-            yield Note(f"{layer} was not met, its error is {error:.2g}: take more steps, or another step_size")
-        rows.append(
-            {
-                "layer": layer,
-                "normalised_error": error,
-                "psnr": _psnr(pixels, run.image),
-                **picture_scores(pixels, run.image).values,
-                **{f"objective_{term}": value for term, value in outcome.after.items()},
-            }
-        )
-        pictures.append(pixels)
-        yield Image(f"inverted_{layer}", pixels, caption=f"from {layer}: normalised error {error:.3g}")
-        yield Tensor(f"inverted_{layer}", pixels[0], caption="pixels, 1 is white")
+    with run.state("row", pictures=[], rows=[], done=0) as state:
+        for layer in layers[len(state.rows) :]:
+            yield from _inverted(run, layer, state, to_come=len(layers) - len(state.rows))
+    pictures, rows = [run.image, *state.pictures], state.rows
     if len(layers) > 1:
         labels = ["picture", *(f"{row['layer']}: {row['normalised_error']:.2g}" for row in rows)]
         yield ImageGrid("inversions", pictures, labels=labels, columns=len(pictures), caption="normalised error")
@@ -170,6 +161,28 @@ def _inversion(run: Run[FeatureInversionParams], layer: str) -> _Inversion:
     return _Inversion(layer, features, wanted, energy, variation_at(run.network, layer) if given is None else given)
 
 
+def _inverted(run: Run[FeatureInversionParams], layer: str, state: State, *, to_come: int) -> Iterator[Event]:
+    """One more picture for the row, the first of those `to_come`."""
+    inversion = _inversion(run, layer)
+    yield Note(f"{layer}: total variation weighs {inversion.variation:g}")
+    outcome = yield from _descended(run, inversion, state.done, state.done + to_come * run.params.steps)
+    pixels = outcome.pixels.clamp(0, 1)
+    error = inversion.error(pixels)
+    if error > _FAR:
+        yield Note(f"{layer} was not met, its error is {error:.2g}: take more steps, or another step_size")
+    row = {
+        "layer": layer,
+        "normalised_error": error,
+        "psnr": _psnr(pixels, run.image),
+        **picture_scores(pixels, run.image).values,
+        **{f"objective_{term}": value for term, value in outcome.after.items()},
+    }
+    state.pictures, state.rows = [*state.pictures, pixels], [*state.rows, row]
+    state.done += outcome.steps
+    yield Image(f"inverted_{layer}", pixels, caption=f"from {layer}: normalised error {error:.3g}")
+    yield Tensor(f"inverted_{layer}", pixels[0], caption="pixels, 1 is white")
+
+
 def _descended(
     run: Run[FeatureInversionParams], inversion: _Inversion, done: int, total: int
 ) -> Generator[Event, None, Outcome]:
@@ -189,8 +202,9 @@ def _descended(
     noise = torch.randn(run.image.shape).to(run.image.device)
     begin = noise * (spread.sqrt() / noise.norm())
     update = _update(params, float(spread))
-    descent = Descent(objective, update, params.steps, canvas, params.preview_every, shown=_shown)
-    outcome = yield from descent.run(begin, done=done, total=total, caption=f"from {inversion.layer}")
+    prior = params.model_dump(include=_PRIOR)
+    descent = Descent(objective, update, params.steps, canvas, params.preview_every, shown=_shown, steered=prior)
+    outcome = yield from descent.run(run, begin, done=done, total=total, caption=f"from {inversion.layer}")
     if isinstance(update, CarefulMomentum) and update.cuts:
         yield Note(f"{inversion.layer}: the step led away and was cut to a quarter, {update.cuts} times over")
     return outcome

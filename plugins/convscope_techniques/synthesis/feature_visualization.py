@@ -33,6 +33,8 @@ _LUCID: dict[str, Any] = {
 _BARE: dict[str, Any] = {
     **_LUCID, "basis": "pixel", "decorrelate": False, "pad": 0, "jitter": 0, "scale": 0, "rotate": 0, "last_jitter": 0,
 }  # fmt: skip
+_OBJECTIVE = {"target", "weights", "variation", "diversity", "cosine_power"}
+_SHAKE = set(Shake.__dataclass_fields__)
 _REDIRECTED = 16  # first steps in which units that never fire are given a gradient, as by lucid
 
 
@@ -99,6 +101,8 @@ class FeatureVisualizationParams(ImageParams):
     "feature_visualization",
     needs={"gradients"},
     cites="Olah, Mordvintsev & Schubert 2017, doi:10.23915/distill.00007",
+    resumable=True,
+    steers={*_OBJECTIVE, *_SHAKE, "steps", "step_size", "preview_every"},
 )
 def feature_visualization(run: Run[FeatureVisualizationParams]) -> Iterator[Event]:
     """What a neuron, channel, layer, direction or class looks for: a picture made for it, robust to small changes.
@@ -114,10 +118,10 @@ def feature_visualization(run: Run[FeatureVisualizationParams]) -> Iterator[Even
     begin = wish.begin()
     descent = Descent(
         wish.objective, Adam(run.params.step_size), run.params.steps, wish.code, run.params.preview_every,
-        shown=_row, keep="last",
+        shown=_row, keep="last", steered=run.params.model_dump(mode="json", include=_OBJECTIVE),
     )  # fmt: skip
     yield Note(f"visualizes {wish.name}")
-    outcome = yield from descent.run(begin, caption=wish.name)
+    outcome = yield from descent.run(run, begin, caption=wish.name)
     before, pixels = wish.code.pixels(begin), outcome.pixels.detach()
     if len(pixels) == 1:
         yield Image("feature_visualization", pixels, caption=f"what {wish.name} looks for")
@@ -139,7 +143,6 @@ class _Wish:
         self._run = run
         height, width = run.image.shape[-2:] if len(run.image) else (params.size or network.input_size,) * 2
         self.code = ImageCode(height, width, params.basis, params.decorrelate)
-        self._steps = 0
         self._shake = Shake(params.pad, params.jitter, params.scale, params.rotate, params.last_jitter)
         self._check_room(min(height, width))
         self.direction = self._direction()
@@ -147,6 +150,7 @@ class _Wish:
         self.targets = [] if self.direction else [network.resolve(target, blank) for target in self._asked()]
         self._at_place = any(target.kind == "neuron" for target in self.targets)
         self._weights = torch.tensor(params.weights or (1.0,) * len(self.targets), device=network.device)
+        self._state = run.state("wish", seen=0)
 
     @property
     def name(self) -> str:
@@ -170,8 +174,8 @@ class _Wish:
     def objective(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
         params = self._run.params
         seen = self._shake(pixels, self._run.rng)
-        self._steps += 1
-        with self._run.network.gradient_rule("redirected") if self._steps <= _REDIRECTED else nullcontext():
+        self._state.seen += 1
+        with self._run.network.gradient_rule("redirected") if self._state.seen <= _REDIRECTED else nullcontext():
             terms = {"target": -self.scores(_back_to(seen, pixels.shape[-2:]) if self._at_place else seen).sum()}
         if params.variation:
             terms["variation"] = params.variation * total_variation(pixels)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from convscope_sdk.errors import TechniqueError
+from convscope_techniques.synthesis.update import Update
 
 __all__ = ["CodeRules", "LatentAscent"]
 
@@ -45,7 +46,7 @@ class CodeRules:
         return self.first + (self.last - self.first) * step / self.steps
 
 
-class LatentAscent:
+class LatentAscent(Update):
     """An update that climbs by `rules`; the objective that it gets is to be small.
 
     The authors take a normalised step in the picture, carry the picture's change back through the generator, and take
@@ -53,10 +54,10 @@ class LatentAscent:
     """
 
     def __init__(self, rules: CodeRules) -> None:
+        super().__init__()
         self._rules = rules
-        self._steps = 0
 
-    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - the protocol's
+    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - as every rule
         """The codes one step on; a code whose gradient is zero only decays.
 
         Raises:

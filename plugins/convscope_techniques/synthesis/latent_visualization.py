@@ -76,6 +76,8 @@ class LatentVisualizationParams(ImageParams):
     "latent_visualization",
     needs={"gradients"},
     cites="Nguyen et al. 2016, arXiv:1605.09304; Dosovitskiy & Brox 2016, arXiv:1602.02644",
+    resumable=True,
+    steers={"target", "steps", "step_size", "final_step_size", "decay", "noise", "preview_every"},
 )
 def latent_visualization(run: Run[LatentVisualizationParams]) -> Iterator[Event]:
     """The picture that a class, or any unit, answers to most among those that a generator makes (DGN-AM).
@@ -93,9 +95,10 @@ def latent_visualization(run: Run[LatentVisualizationParams]) -> Iterator[Event]
     params = run.params
     update = LatentAscent(search.rules)
     descent = Descent(
-        search.objective, update, params.steps, search.latent, params.preview_every, shown=_row, keep="last"
-    )
-    outcome = yield from descent.run(begin, caption=f"for {search.target}")
+        search.objective, update, params.steps, search.latent, params.preview_every, shown=_row, keep="last",
+        steered={"target": str(search.target)},
+    )  # fmt: skip
+    outcome = yield from descent.run(run, begin, caption=f"for {search.target}")
     yield from search.results(outcome, before)
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from convscope_sdk.errors import TechniqueError
 from convscope_techniques.synthesis.centred import Centred
+from convscope_techniques.synthesis.update import Update
 
 __all__ = ["RegularisedAscent", "Rules", "Schedule", "gaussian_blurred", "without_small"]
 
@@ -47,15 +48,15 @@ class Rules:
     small_contribution: float = 0.0
 
 
-class RegularisedAscent:
+class RegularisedAscent(Update):
     """An update that climbs by `rules` and keeps the picture in range; the objective that it gets is to be small."""
 
     def __init__(self, rules: Rules, canvas: Centred) -> None:
+        super().__init__()
         self._rules = rules
         self._canvas = canvas
-        self._steps = 0
 
-    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - the protocol's
+    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - as every rule
         """The code one step on.
 
         Raises:

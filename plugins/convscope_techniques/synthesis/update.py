@@ -1,15 +1,15 @@
 """Rules by which a code moves to where its objective is smaller.
 
-An update remembers what it has seen: take a new one for each picture.
+An update remembers what it has seen: take a new one for each picture. Runs keep it in their states.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,37 +26,61 @@ _SHORTEN = 0.25
 _SHORTEST = 1e-3
 
 
-class Update(Protocol):
-    """A rule for the next code."""
+class Update(ABC):
+    """A rule for the next code.
 
+    Attributes:
+        kept: Names of the attributes that hold what it has seen; a subclass names those of its own too.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ("_steps",)
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    @abstractmethod
     def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:
         """Where to look next, from the objective and its gradient at `code`; leaves its arguments alone."""
 
+    def forget_values(self) -> None:  # noqa: B027 - most rules compare none
+        """The objective is another one from now on: values of before are not to be compared with those that come."""
 
-class Normalised:
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen: the tensors themselves, no copies."""
+        return {name: getattr(self, name) for name in self.kept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have seen what `state_dict` gave."""
+        for name in self.kept:
+            setattr(self, name, state[name])
+
+
+class Normalised(Update):
     """code - step_size · g / mean|g|: every step changes the code by `step_size` on average (DeepDream)."""
 
     def __init__(self, step_size: StepSize) -> None:
+        super().__init__()
         self._step_size = step_size
-        self._steps = 0
 
-    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - the protocol's
+    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - as every rule
         """The code one step on; the same code where the gradient is zero."""
         size = _at(self._step_size, self._steps)
         self._steps += 1
         return code - gradient * (size / gradient.abs().mean().clamp(min=torch.finfo(gradient.dtype).tiny))
 
 
-class Momentum:
+class Momentum(Update):
     """v = momentum · v + g; code - step_size · v. Plain gradient descent at momentum = 0."""
 
+    kept: ClassVar[tuple[str, ...]] = ("_steps", "_velocity")
+
     def __init__(self, step_size: StepSize, momentum: float = 0.9) -> None:
+        super().__init__()
         self._step_size = step_size
         self._momentum = momentum
         self._velocity: Tensor | None = None
-        self._steps = 0
 
-    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - the protocol's
+    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - as every rule
         """The code one step on."""
         velocity = gradient if self._velocity is None else self._momentum * self._velocity + gradient
         size = _at(self._step_size, self._steps)
@@ -71,9 +95,15 @@ class CarefulMomentum(Momentum):
         cuts: How often the step was cut so far.
     """
 
+    kept = (*Momentum.kept, "cuts", "_limit", "_best")
+
     def __init__(self, step_size: StepSize, momentum: float = 0.9) -> None:
         super().__init__(lambda step: _SHORTEN**self.cuts * _at(step_size, step), momentum)
         self.cuts = 0
+        self.forget_values()
+
+    def forget_values(self) -> None:
+        """The next value is the first again, and the best."""
         self._limit = math.inf
         self._best = math.inf, torch.zeros(0), torch.zeros(0)
 
@@ -89,16 +119,18 @@ class CarefulMomentum(Momentum):
         return super().next(code, value, gradient)
 
 
-class Adam:
+class Adam(Update):
     """Kingma & Ba 2015, arXiv:1412.6980: steps of about `step_size` for every number of the code."""
 
+    kept = ("_steps", "_mean", "_square")
+
     def __init__(self, step_size: StepSize) -> None:
+        super().__init__()
         self._step_size = step_size
         self._mean: Tensor | None = None
         self._square: Tensor | None = None
-        self._steps = 0
 
-    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - the protocol's
+    def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:  # noqa: ARG002 - as every rule
         """The code one step on."""
         size = _at(self._step_size, self._steps)
         self._steps += 1
@@ -110,7 +142,7 @@ class Adam:
         return code - size * mean / root
 
 
-class LBFGS:
+class LBFGS(Update):
     """Limited-memory BFGS (Liu & Nocedal 1989): one evaluation a step, and the objective of what it keeps never rises.
 
     A code whose objective is worse than that of the one before is given up: the next is nearer to the last good
@@ -122,8 +154,24 @@ class LBFGS:
     """
 
     def __init__(self, history: int = 20) -> None:
+        super().__init__()
         self._pairs: deque[_Pair] = deque(maxlen=history)
         self._origin: _Origin | None = None
+
+    def forget_values(self) -> None:
+        """Begin anew where it is: curvature of another objective says nothing either."""
+        self._pairs.clear()
+        self._origin = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The pairs, and the origin."""
+        return {"pairs": list(map(tuple, self._pairs)), "origin": self._origin and tuple(self._origin)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have seen what `state_dict` gave."""
+        self._pairs.clear()
+        self._pairs.extend(_Pair(*pair) for pair in state["pairs"])
+        self._origin = state["origin"] and _Origin(*state["origin"])
 
     def next(self, code: Tensor, value: float, gradient: Tensor) -> Tensor:
         """A code to try."""
@@ -173,8 +221,7 @@ class LBFGS:
         return vector.view_as(gradient)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
+class _Pair(NamedTuple):
     """How the gradient changed over a step."""
 
     step: Tensor
@@ -182,8 +229,7 @@ class _Pair:
     curvature: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
+class _Origin(NamedTuple):
     """The last good code, and the way from it that is being tried."""
 
     code: Tensor

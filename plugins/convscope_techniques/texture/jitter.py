@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +29,19 @@ class Jitter:
 
     def __init__(self, reach: int, rng: np.random.Generator) -> None:
         drawn = rng.integers(-reach, reach + 1, (_PLACES if reach else 1, 2))
-        self._offsets = cycle([(int(dy), int(dx)) for dy, dx in drawn])
+        self._offsets: deque[Offset] = deque((int(dy), int(dx)) for dy, dx in drawn)
 
     def next(self) -> Offset:
         """The next step's offset; (0, 0) while no gradient is asked for, when a picture is measured as it is."""
-        return next(self._offsets) if torch.is_grad_enabled() else (0, 0)
+        if not torch.is_grad_enabled():
+            return 0, 0
+        self._offsets.rotate(-1)
+        return self._offsets[-1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The offsets, the next one first."""
+        return {"offsets": list(self._offsets)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was asked."""
+        self._offsets = deque(state["offsets"])

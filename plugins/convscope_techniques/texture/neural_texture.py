@@ -32,6 +32,7 @@ _GATYS_2015 = {
     "histogram": True,
     "tv_weight": 0.0,
 }
+_WEIGHTS = {"weights", "tv_weight"}
 _VARIATION = "total_variation"
 
 
@@ -67,7 +68,13 @@ class NeuralTextureParams(SampleParams, OptimisedParams):
     histogram: bool = Field(False, description="At the end give each colour channel the sample's histogram.")
 
 
-@technique("neural_texture", needs={"image", "gradients", "spatial_layer"}, cites="Gatys et al. 2015, arXiv:1505.07376")
+@technique(
+    "neural_texture",
+    needs={"image", "gradients", "spatial_layer"},
+    cites="Gatys et al. 2015, arXiv:1505.07376",
+    resumable=True,
+    steers={*_WEIGHTS, "steps", "step_size", "final_step_size", "histogram", "preview_every"},
+)
 def neural_texture(run: Run[NeuralTextureParams]) -> Iterator[Event]:
     """A new picture of the same texture: white noise changed until its Gram matrices are those of the sample.
 
@@ -101,8 +108,10 @@ def neural_texture(run: Run[NeuralTextureParams]) -> Iterator[Event]:
         params.steps,
         preview_every=params.preview_every,
         keep="last" if params.reach else "best",
+        steered=params.model_dump(include=_WEIGHTS),
     )
-    outcome = yield from descent.run(noise)
+    with run.state("views", jitter=jitter):
+        outcome = yield from descent.run(run, noise)
     yield from _results(run, outcome, extract, style)
 
 

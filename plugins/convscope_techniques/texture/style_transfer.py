@@ -24,6 +24,7 @@ __all__ = ["STYLES", "style_transfer"]
 STYLES = ("style", "style2", "style3", "style4")
 """Roles of the pictures whose styles are blended."""
 
+_WEIGHTS = {"content_weight", "style_weight", "tv_weight", "layer_weights", "style_shares"}
 _SMALLEST = 16  # of a style's edge, in pixels
 
 
@@ -35,6 +36,8 @@ _SMALLEST = 16  # of a style's edge, in pixels
         "style": "The picture whose style is taken.",
         **dict.fromkeys(STYLES[1:], "One more, to be blended with the others by `style_shares`."),
     },
+    resumable=True,
+    steers={*_WEIGHTS, "steps", "step_size", "final_step_size", "preview_every"},
 )
 def style_transfer(run: Run[StyleTransferParams]) -> Iterator[Event]:
     """The picture's content in the style of others: features of the one, Gram matrices of the others.
@@ -66,34 +69,46 @@ def _painted(
     height, width = run.image.shape[-2:]
     sizes = octave_sizes(height, width, params.octaves, params.octave_scale)
     steps = [max(params.steps >> octave, 1) for octave in range(len(sizes))]
-    code, done = _start(run), 0
     painted: tuple[Outcome, StyleLoss] | None = None
-    for size, count in zip(sizes, steps, strict=True):
-        content = resized(run.image, size).clamp(0, 1)
-        loss = _loss(run, content, styles, shares)
-        descent = Descent(
-            loss,
-            params.update(count),
-            count,
-            parameterization=Grey() if params.keep_colours else PIXELS,
-            preview_every=params.preview_every,
-            shown=_shown(params, content),
-            keep="last" if params.reach else "best",
-        )
-        caption = f"{size[1]}x{size[0]}" if len(sizes) > 1 else ""
-        outcome = yield from descent.run(resized(code, size).clamp(0, 1), done=done, total=sum(steps), caption=caption)
-        code, done = outcome.code, done + count
-        painted = outcome, loss
+    with run.state("octaves", code=_start(run), octave=0, done=0) as state:
+        while state.octave < len(sizes):
+            size, count = sizes[state.octave], steps[state.octave]
+            content, jitter = resized(run.image, size).clamp(0, 1), Jitter(params.reach, run.rng)
+            loss = _loss(run, content, styles, shares, jitter)
+            begin, total = resized(state.code, size).clamp(0, 1), state.done + sum(steps[state.octave :])
+            caption = f"{size[1]}x{size[0]}" if len(sizes) > 1 else ""
+            with run.state("views", jitter=jitter):
+                descent = _descent(params, loss, content, count)
+                outcome = yield from descent.run(run, begin, done=state.done, total=total, caption=caption)
+            state.code, state.octave, state.done = outcome.code, state.octave + 1, state.done + outcome.steps
+            painted = outcome, loss
     assert painted is not None, "there is always the picture's own size"
     return painted
 
 
+def _descent(params: StyleTransferParams, loss: StyleLoss, content: torch.Tensor, steps: int) -> Descent:
+    return Descent(
+        loss,
+        params.update(steps),
+        steps,
+        parameterization=Grey() if params.keep_colours else PIXELS,
+        preview_every=params.preview_every,
+        shown=_shown(params, content),
+        keep="last" if params.reach else "best",
+        steered=params.model_dump(include=_WEIGHTS),
+    )
+
+
 def _loss(
-    run: Run[StyleTransferParams], content: torch.Tensor, styles: list[torch.Tensor], shares: list[float]
+    run: Run[StyleTransferParams],
+    content: torch.Tensor,
+    styles: list[torch.Tensor],
+    shares: list[float],
+    jitter: Jitter,
 ) -> StyleLoss:
     seen = luma(content).expand(-1, 3, -1, -1) if run.params.keep_colours else content
     scaled = [_scaled(run.params, style, content) for style in styles]
-    return StyleLoss(run.network, run.params, seen, scaled, shares, jitter=Jitter(run.params.reach, run.rng))
+    return StyleLoss(run.network, run.params, seen, scaled, shares, jitter=jitter)
 
 
 def _styles(run: Run[StyleTransferParams]) -> tuple[list[torch.Tensor], list[float]]:
