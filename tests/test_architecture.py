@@ -42,6 +42,7 @@ WIRE = (
     "convscope._transport",
     "convscope._wire",
     "convscope._wire_catalog",
+    "convscope._wire_values",
     "convscope_server.api",
 )
 PROTOBUF = ("google.protobuf", "google.rpc", "grpc_health", "grpc_reflection", STUBS)

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import convscope
-from convscope._wire import from_struct
+from convscope._wire_values import from_struct
 from convscope.cli import exits, options
 from convscope.cli.app import build
 from convscope.testing import FakeServer, failed, image, note, preview, progress, succeeded
@@ -41,6 +41,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeServer:
         needs=["image"],
         cites="Simonyan et al. 2013",
     )
+    fake.add_technique("dream", [done()], params_schema=SCHEMA, resumable=True, steers=["target", "steps"])
     fake.add_technique("broken", [failed("INTERNAL", "a bug; reference 42", reason="TECHNIQUE_FAILED")])
     fake.add_technique("lost", [failed("NOT_FOUND", "no layer 'x'; did you mean 'y'?", reason="LAYER_NOT_FOUND")])
     fake.add_technique("interrupted", _interrupted)
@@ -111,6 +112,8 @@ def test_a_preview_is_drawn_in_half_blocks_on_request(server: FakeServer) -> Non
         (("describe", "none"), exits.NOT_FOUND, "no technique 'none'"),
         (("layers", "none"), exits.NOT_FOUND, "no model 'none'"),
         (("cancel", "0" * 32), exits.NOT_FOUND, "no run"),
+        (("pause", "0" * 32), exits.NOT_FOUND, "no run"),
+        (("update", "0" * 32, "-p", "a=1"), exits.NOT_FOUND, "no run"),
         (("runs", "--state", "done"), exits.USAGE, "no run state 'done'"),
     ],
 )
@@ -131,6 +134,9 @@ def test_an_error_is_one_message_and_an_exit_code(
         (("run",), "TECHNIQUE"),
         (("run", "saliency", "-p", "steps"), "write -p KEY=VALUE"),
         (("run", "saliency", "-p", "image=x.png"), "'image' is no parameter"),
+        (("run", "saliency", "--update", "steps=3"), "write --update STEP:KEY=VALUE, not 'steps=3'"),
+        (("run", "saliency", "--update", "5:steps"), "write --update 5: KEY=VALUE, not 'steps'"),
+        (("run", "saliency", "-p", "updates=3"), "'updates' is no parameter"),
         (("run", "saliency", "--seed", "-1"), "--seed"),
         (("run", "saliency", "--detach"), "--detach needs a server"),
         (("run", "saliency", "--animation", "film.mp4"), "film.mp4 ends in none of .webp, .gif, .png"),
@@ -167,6 +173,33 @@ def test_a_detached_run_prints_its_id_and_can_be_watched_and_cancelled(server: F
     assert "has ended: cancelled" in call("cancel", run_id).stdout
     assert [run["id"] for run in json.loads(call("runs", "--json").stdout)] == [run_id]
     assert call("runs").stdout.split("\t")[:3] == [run_id, "cancelled", "saliency"]
+
+
+def test_a_run_can_be_paused_resumed_and_updated(server: FakeServer) -> None:
+    run_id = call("run", "dream", "--detach", "--server", "here").stdout.strip()
+    assert call("pause", run_id).stdout == f"{run_id} is paused\n"
+    assert call("runs", "--state", "paused").stdout.split("\t")[:2] == [run_id, "paused"]
+    assert call("update", run_id, "-p", "steps=3", "-p", "target=0:1").stdout == (
+        f"{run_id} steps=3, target=0:1 behind step 0\n"
+    )
+    assert call("resume", run_id).stdout == f"{run_id} goes on\n"
+    assert json.loads(call("update", run_id, "-p", "steps=4", "--json").stdout)["updates"][1] == [0, {"steps": 4}]
+    assert call("watch", run_id).exit_code == 0
+    assert call("pause", run_id).stdout == call("resume", run_id).stdout == f"{run_id} has ended: succeeded\n"
+    assert [info["state"] for info in json.loads(call("resume", run_id, "--json").stdout)] == ["succeeded"]
+
+
+def test_changes_on_the_way_are_sent_by_rising_step_with_values_of_their_types(server: FakeServer) -> None:
+    said = call("run", "dream", "--update", "9:steps=3", "--update", "4:steps=2", "--update", "4:target=conv:3@1,1")
+    assert said.exit_code == 0, said.output
+    sent = [(u.step, from_struct(u.params)) for u in server.sent("Visualize")[0].updates]
+    assert sent == [(4, {"steps": 2, "target": "conv:3@1,1"}), (9, {"steps": 3})]
+
+
+def test_runs_are_listed_with_their_priority_and_device_time(server: FakeServer) -> None:
+    server.client().visualize("saliency", priority="batch", labels={"a": "b"})
+    cells = call("runs").stdout.rstrip("\n").split("\t")
+    assert (cells[4], cells[5], cells[7]) == ("batch", "0.0 s", "a=b")
 
 
 def test_watching_saves_results_where_it_is_told(server: FakeServer, tmp_path: Path) -> None:
@@ -220,6 +253,11 @@ def test_a_technique_is_described_with_its_parameters_paper_and_an_example(serve
     assert "steps\tinteger\t5\t≥ 1, ≤ 9\tHow many." in text
     assert "Try: convscope run saliency --image cat.jpg -p target=top1" in text
     assert json.loads(call("describe", "saliency", "--json").stdout)["params_schema"] == SCHEMA
+
+
+def test_a_technique_is_described_with_what_changes_on_the_way(server: FakeServer) -> None:
+    assert "can be paused; `convscope update` changes on the way: steps, target\n" in call("describe", "dream").stdout
+    assert "paused" not in call("describe", "saliency").stdout
 
 
 def test_broken_plugins_are_listed_with_their_reason(server: FakeServer) -> None:
@@ -318,6 +356,9 @@ def test_every_command_of_the_design_is_there() -> None:
         "watch",
         "runs",
         "cancel",
+        "pause",
+        "resume",
+        "update",
         "techniques",
         "describe",
         "models",

@@ -11,8 +11,8 @@ import pytest
 
 import convscope
 from convscope import aio
-from convscope._wire import from_struct, to_struct
-from convscope.testing import FakeServer, failed, progress
+from convscope._wire_values import from_struct, to_struct
+from convscope.testing import FakeServer, checkpointed, failed, progress
 
 
 def fake() -> FakeServer:
@@ -96,6 +96,46 @@ def test_a_run_can_be_looked_up_cancelled_and_deleted() -> None:
         client.attach(run.id)
 
 
+def test_a_run_can_be_paused_resumed_and_updated_by_its_id() -> None:
+    client = steered().client()
+    run = client.visualize("dream", detach=True, steps=9)
+    assert client.pause(run.id).state == client.run(run.id).state == "paused"
+    assert [info.id for info in client.runs(state="paused")] == [run.id]
+    assert client.update(run.id, step_size=0.5).updates == ((0, {"step_size": 0.5}),)
+    assert client.resume(run.id).state == "running"
+    assert client.run(run.id).updates == (convscope.Update(0, {"step_size": 0.5}),)
+    assert client.run(run.id).params == {"steps": 9}
+    with pytest.raises(convscope.InvalidArgument, match="cannot change on the way"):
+        client.update(run.id, steps=3)
+    with pytest.raises(convscope.FailedPrecondition, match="keeps no checkpoints"):
+        client.pause(client.visualize("saliency", detach=True).id)
+
+
+def steered() -> FakeServer:
+    server = fake()
+    script = [progress(1, 3), checkpointed(1), progress(2, 3), progress(3, 3)]
+    server.add_technique("dream", script, resumable=True, steers=["step_size", "tv"])
+    return server
+
+
+def test_a_technique_says_what_steers_it() -> None:
+    dream, saliency = (steered().client().technique(name) for name in ("dream", "saliency"))
+    assert (dream.resumable, dream.steers) == (True, {"step_size", "tv"})
+    assert (saliency.resumable, saliency.steers, saliency.cacheable, saliency.batchable) == (False, set(), True, False)
+
+
+def test_a_run_that_was_steered_is_repeated_with_its_own_updates() -> None:
+    server = steered()
+    client = server.client()
+    run = client.visualize("dream", updates=[(2, {"tv": 0.5})])
+    run.update(step_size=0.25)
+    assert run.refresh().updates == ((2, {"tv": 0.5}), (0, {"step_size": 0.25}))
+    client.visualize("dream", updates=run.refresh().updates)
+    first, again = server.sent("Visualize")
+    assert [(u.step, from_struct(u.params)) for u in first.updates] == [(2, {"tv": 0.5})]
+    assert [(u.step, from_struct(u.params)) for u in again.updates] == [(2, {"tv": 0.5}), (0, {"step_size": 0.25})]
+
+
 def test_a_request_carries_every_option() -> None:
     server = fake()
     server.client().visualize(
@@ -153,6 +193,10 @@ def test_a_detached_run_is_submitted_and_not_watched() -> None:
         ({"previews": {"fps": 3}}, "no preview option 'fps'"),
         ({"previews": {"format": "gif"}}, "no preview format 'gif'"),
         ({"labels": {"a": 3}}, "cannot be sent as it is"),
+        ({"updates": {57: {"steps": 3}}}, "a step and what changes behind it, such as \\(57, {'step_size': 0.5}\\)"),
+        ({"updates": [(57, 0.5)]}, "a step and what changes behind it"),
+        ({"updates": [(5, {}), (57, {"steps": 2**60})]}, "updates\\[1\\].params.steps: .* up to 2"),
+        ({"updates": [(0.5, {"steps": 3})]}, "cannot be sent as it is"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_in_words(options: dict[str, Any], words: str) -> None:
@@ -173,8 +217,8 @@ def test_no_previews_are_asked_for_with_false() -> None:
 
 def test_the_async_client_does_the_same() -> None:
     async def use() -> None:
-        async with fake().async_client() as client:
-            assert [t.id for t in await client.techniques()] == ["broken", "saliency"]
+        async with steered().async_client() as client:
+            assert [t.id for t in await client.techniques()] == ["broken", "dream", "saliency"]
             assert (await client.technique("saliency")).summary == "Where."
             assert (await client.model("tiny")).name == "tiny"
             assert len(await client.models()) == 2
@@ -191,6 +235,14 @@ def test_the_async_client_does_the_same() -> None:
             attached = await client.attach(run.id)
             assert [event.kind async for event in attached][-1] == "cancelled"
             await client.delete(run.id)
+            dream = await client.visualize("dream", detach=True, updates=[(2, {"tv": 0.5})])
+            await dream.pause()
+            assert (await client.pause(dream.id)).state == "paused"
+            await dream.update(step_size=0.5)
+            assert (await client.update(dream.id, tv=1)).updates[2] == (0, {"tv": 1})
+            await dream.resume()
+            assert (await client.resume(dream.id)).state == (await dream.refresh()).state == "running"
+            assert [event.kind async for event in dream][1:4] == ["started", "paused", "queued"]
             assert (await client.upload(b"x")).startswith("sha256:")
 
     asyncio.run(use())

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import convscope
-from convscope.testing import FakeServer, failed, image, note, preview, progress, succeeded
+from convscope.testing import FakeServer, failed, image, note, paused, preview, progress, started, succeeded
 
 RED = Image.new("RGB", (8, 8), "red")
 
@@ -66,6 +66,16 @@ def test_a_cell_shows_progress_then_pictures_then_scores_in_place(pages: list[st
     assert "succeeded" in by_event[8]
     assert "loss 0.5" in by_event[8]
     assert "s left" not in by_event[8]
+
+
+def test_a_cell_shows_a_pause_and_the_step_that_the_run_goes_on_from(pages: list[str]) -> None:
+    run_of(progress(7, 10), preview(RED), paused(), started(5, attempt=2), progress(6, 10), started(attempt=3)).show()
+    assert "<b>paused</b>" in pages[5]
+    assert "<b>running on cpu, attempt 2, from step 5</b>" in pages[6]
+    assert '<progress value="5" max="10">' in pages[6]
+    assert "data:image/png" in pages[6]
+    assert "<progress" not in pages[8]
+    assert "data:image/png" not in pages[8]
 
 
 def test_a_run_that_is_the_last_value_of_a_cell_shows_itself(pages: list[str]) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,25 @@ from PIL import Image
 
 import convscope
 from convscope import _reconnect
-from convscope.testing import FakeServer, failed, image, note, preview, progress, succeeded, table, tensor, text
+from convscope._record import Record
+from convscope.events import Frame, RunEvent
+from convscope.testing import (
+    FakeServer,
+    checkpointed,
+    failed,
+    image,
+    note,
+    paused,
+    preview,
+    progress,
+    queued,
+    started,
+    succeeded,
+    table,
+    tensor,
+    text,
+    updated,
+)
 from support.grpc_fake import serving
 
 RED = Image.new("RGB", (20, 10), "red")
@@ -236,6 +256,84 @@ def test_a_run_that_starts_again_forgets_what_came_before() -> None:
     result = scripted(script).client().visualize("saliency").result()
     assert set(result.images) == {"new"}
     assert list(result.previews) == []
+
+
+def test_a_run_says_where_it_goes_on_and_what_has_changed() -> None:
+    script = [progress(2, 9), checkpointed(2), updated(2, step_size=0.5, layer="b.2"), paused(), queued(), started(2)]
+    run = scripted(script).client().visualize("saliency")
+    events = {event.kind: event for event in run if event.sequence > 2}
+    assert events["checkpointed"].step == events["updated"].step == events["started"].step == 2
+    assert events["updated"].params == {"step_size": 0.5, "layer": "b.2"}
+
+
+def test_the_state_of_a_run_follows_it_off_its_device_and_back() -> None:
+    run = scripted([progress(1), paused(), queued(), started(1), progress(2)]).client().visualize("saliency")
+    states = [(event.kind, run.state) for event in run]
+    assert states[2:7] == [
+        ("progress", "running"),
+        ("paused", "paused"),
+        ("queued", "queued"),
+        ("started", "running"),
+        ("progress", "running"),
+    ]
+
+
+def test_a_run_is_paused_and_resumed_while_it_is_watched() -> None:
+    server = FakeServer()
+    steps = [event for step in range(1, STEPS + 1) for event in one_step(step)]
+    server.add_technique("dream", steps, resumable=True, steers=["tv"])
+    with serving(server) as port, convscope.connect(f"127.0.0.1:{port}") as client:
+        run = client.visualize("dream")
+        kinds = []
+        for event in run:
+            kinds.append(event.kind)
+            if event.progress is not None and event.progress.step == 3 and run.state == "running":
+                run.pause()
+            if event.kind == "paused":
+                run.update(tv=0.5)
+                threading.Timer(0.2, run.resume).start()
+    assert kinds[-1] == "succeeded"
+    place = kinds.index("paused")
+    assert kinds[place : place + 4] == ["paused", "queued", "started", "updated"]
+    assert kinds.count("progress") == STEPS
+
+
+def frame(step: int, shade: int) -> list[Any]:
+    return [progress(step, 9), preview(Image.new("L", (4, 4), shade))]
+
+
+def shades(result: convscope.Result) -> list[tuple[int, Any]]:
+    return [(kept.step, kept.image.getpixel((0, 0))) for kept in result.previews]
+
+
+def test_frames_that_are_made_again_take_the_place_of_those_before() -> None:
+    made, again = [10, 20, 30, 40], [35, 45]
+    script: list[Any] = [event for step, shade in enumerate(made, 1) for event in frame(step, shade)]
+    script += [image("kept", RED), started(2, attempt=2)]
+    script += [event for step, shade in enumerate(again, 3) for event in frame(step, shade)]
+    result = scripted(script).client().visualize("saliency").result()
+    assert shades(result) == [(1, 10), (2, 20), (3, 35), (4, 45)]
+    assert set(result.images) == {"kept"}
+
+
+@given(st.lists(st.integers(0, 700), max_size=6))
+def test_no_frame_comes_after_a_later_one_however_often_the_run_falls_back(falls: list[int]) -> None:
+    record, step, sequence = Record(), 0, 0
+    for fall in [*falls, None]:
+        for step in range(step + 1, 701):  # noqa: B020 - it goes on from where it fell to
+            sequence += 1
+            record.frames.add(Frame(step, sequence, _ARTIFACT))
+        if fall is not None:
+            step = min(fall, step)
+            record.add(RunEvent("r", sequence, "started", _NOW, step=step))
+    steps = [kept.step for kept in record.frames.kept]
+    assert steps == sorted(set(steps))
+    assert 120 <= len(steps) <= 240
+    assert max(after - before for before, after in pairwise(steps)) <= 8
+
+
+_ARTIFACT = convscope.Artifact("", "image", "image/png", "sha256:0", 0, b"")
+_NOW = datetime.now(UTC)
 
 
 def test_large_results_are_fetched_by_digest_when_they_are_looked_at() -> None:

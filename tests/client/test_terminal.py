@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from rich.console import Console
 from convscope.cli import board
 from convscope.cli.board import Board
 from convscope.cli.terminal import cells, encode, half_blocks, protocol_of
-from convscope.testing import FakeServer, preview, progress
+from convscope.testing import FakeServer, checkpointed, paused, preview, progress, started, updated
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
 
@@ -94,10 +95,10 @@ def test_half_blocks_are_two_pixels_a_cell() -> None:
     assert "\x1b[38;2;255;0;0;48;2;0;255;0m▀" in out.file.getvalue()  # type: ignore[attr-defined]
 
 
-def shown(preview_wanted: bool | None, *, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
+def shown(preview_wanted: bool | None, *events: Any, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(board, "_PAUSE", 0.0)
     server = FakeServer()
-    server.add_technique("x", [progress(3, 10, eta=7.0, loss=0.25), preview(PICTURE), progress(4, 10)])
+    server.add_technique("x", events or [progress(3, 10, eta=7.0, loss=0.25), preview(PICTURE), progress(4, 10)])
     out = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system="truecolor")
     with Board("x", preview=preview_wanted, out=out) as view:
         server.client().visualize("x").result(on_event=view.update)
@@ -110,6 +111,19 @@ def test_the_bar_shows_steps_numbers_and_time(monkeypatch: pytest.MonkeyPatch) -
     assert "loss 0.25" in text
     assert "7 s left" in text
     assert "▀" not in text
+
+
+def test_a_pause_and_a_change_have_a_line_each_and_checkpoints_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = checkpointed(4), updated(4, tv=0.5, layer="b.2"), paused(), started(4, attempt=2), progress(5, 9)
+    text = shown(False, progress(6, 9), *events, terminal=True, monkeypatch=monkeypatch)
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text)
+    lines = plain.splitlines()
+    assert "updated: layer=b.2, tv=0.5 behind step 4" in lines
+    assert any(re.fullmatch(r"paused; it goes on after: convscope resume [0-9a-f]{32}", line) for line in lines)
+    assert "checkpoint" not in plain
+    assert re.search(r"4/9 on cpu, attempt 2, from step 4", plain)
+    quiet = shown(False, progress(6, 9), *events, terminal=False, monkeypatch=monkeypatch)
+    assert quiet.strip() == ""
 
 
 def test_previews_are_drawn_as_the_terminal_can(monkeypatch: pytest.MonkeyPatch) -> None:

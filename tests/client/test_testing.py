@@ -5,6 +5,7 @@ from PIL import Image
 
 import convscope
 from convscope import testing
+from convscope.testing import fake_run
 
 
 def test_a_users_program_can_be_tested_without_a_server() -> None:
@@ -33,6 +34,51 @@ def test_the_script_may_end_a_run_in_any_way() -> None:
         server.client().visualize("stopped").result()
     with pytest.raises(convscope.ResourceExhausted, match="no room"):
         server.client().visualize("broken").result()
+
+
+def test_a_resumable_run_can_be_paused_and_updated_between_two_events() -> None:
+    server = testing.FakeServer()
+    server.add_technique("dream", [testing.progress(4, 9), testing.progress(5, 9)], resumable=True, steers=["tv"])
+    run = server.client().visualize("dream")
+    while next(run).kind != "progress":
+        pass
+    run.update(tv=0.5)
+    run.pause()
+    run.pause()
+    run.update(tv=0.25)
+    run.resume()
+    run.resume()
+    later = list(run)
+    assert [event.kind for event in later] == [
+        "updated", "paused", "queued", "started", "updated", "progress", "succeeded",
+    ]  # fmt: skip
+    assert [(event.step, event.params) for event in later if event.kind == "updated"] == [
+        (4, {"tv": 0.5}), (4, {"tv": 0.25}),
+    ]  # fmt: skip
+    run.pause()
+    assert run.refresh().state == "succeeded"
+    with pytest.raises(convscope.FailedPrecondition, match="has ended") as refused:
+        run.update(tv=1)
+    assert refused.value.reason == "RUN_ENDED"
+
+
+def test_a_paused_run_can_be_cancelled() -> None:
+    server = testing.FakeServer()
+    server.add_technique("dream", [testing.progress(1)], resumable=True)
+    run = server.client().visualize("dream")
+    run.pause()
+    run.cancel()
+    assert [event.kind for event in run][-2:] == ["paused", "cancelled"]
+
+
+def test_who_watches_a_paused_run_that_nobody_resumes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_run, "_PATIENCE", 0.05)
+    server = testing.FakeServer()
+    server.add_technique("dream", [], resumable=True)
+    run = server.client().visualize("dream")
+    run.pause()
+    with pytest.raises(convscope.FailedPrecondition, match="nobody resumes it"):
+        list(run)
 
 
 def test_what_was_sent_can_be_asserted() -> None:

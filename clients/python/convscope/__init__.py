@@ -43,7 +43,7 @@ from convscope.errors import (
     Unauthenticated,
     Unavailable,
 )
-from convscope.events import Artifact, Frame, Prediction, Progress, Report, RunEvent
+from convscope.events import Artifact, Frame, Prediction, Progress, Report, RunEvent, Update
 from convscope.images import ImageLike
 from convscope.result import Result
 from convscope.run import Run
@@ -88,6 +88,7 @@ __all__ = [
     "TechniqueInfo",
     "Unauthenticated",
     "Unavailable",
+    "Update",
     "aio",
     "connect",
     "embedded",

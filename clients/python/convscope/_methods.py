@@ -43,6 +43,9 @@ WATCH_RUN = Method(_RUNS, "WatchRun", visualization.WatchRunRequest, run.RunEven
 GET_RUN = Method(_RUNS, "GetRun", visualization.GetRunRequest, visualization.GetRunResponse)
 LIST_RUNS = Method(_RUNS, "ListRuns", visualization.ListRunsRequest, visualization.ListRunsResponse)
 CANCEL_RUN = Method(_RUNS, "CancelRun", visualization.CancelRunRequest, visualization.CancelRunResponse)
+PAUSE_RUN = Method(_RUNS, "PauseRun", visualization.PauseRunRequest, visualization.PauseRunResponse)
+RESUME_RUN = Method(_RUNS, "ResumeRun", visualization.ResumeRunRequest, visualization.ResumeRunResponse)
+UPDATE_RUN = Method(_RUNS, "UpdateRun", visualization.UpdateRunRequest, visualization.UpdateRunResponse)
 DELETE_RUN = Method(_RUNS, "DeleteRun", visualization.DeleteRunRequest, visualization.DeleteRunResponse)
 
 _CATALOG = "CatalogService"
@@ -68,5 +71,7 @@ LOAD_MODEL = Method(_ADMIN, "LoadModel", admin.LoadModelRequest, admin.LoadModel
 UNLOAD_MODEL = Method(_ADMIN, "UnloadModel", admin.UnloadModelRequest, admin.UnloadModelResponse)
 LIST_DEVICES = Method(_ADMIN, "ListDevices", admin.ListDevicesRequest, admin.ListDevicesResponse)
 
-# Those that may load a model or go through a folder first, which takes as long as that takes.
-SLOW = frozenset({GET_MODEL.path, LOAD_MODEL.path, GET_IMAGE_SET.path, CREATE_IMAGE_SET.path})
+# Those that may load a model, go through a folder or wait for a step first, which takes as long as that takes.
+SLOW = frozenset(
+    {GET_MODEL.path, LOAD_MODEL.path, GET_IMAGE_SET.path, CREATE_IMAGE_SET.path, PAUSE_RUN.path, UPDATE_RUN.path}
+)

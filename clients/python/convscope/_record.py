@@ -28,6 +28,11 @@ class Frames:
             self.kept = self.kept[::2]
             self._every *= 2
 
+    def rewind(self, step: int) -> None:
+        """Forget the frames behind the step: they are made again."""
+        self.kept = [frame for frame in self.kept if frame.step <= step]
+        self._seen = len(self.kept) * self._every
+
 
 @dataclass(slots=True)
 class Record:
@@ -45,6 +50,8 @@ class Record:
         match event.kind:
             case "started":
                 self._start(event)
+            case "queued" | "paused":
+                self.state = event.kind
             case "progress" if event.progress is not None:
                 self.step = event.progress.step
             case "preview" if event.artifact is not None:
@@ -57,5 +64,8 @@ class Record:
 
     def _start(self, event: RunEvent) -> None:
         self.state = "running"
-        if event.attempt > 1:  # From the beginning, on a new worker: the pictures of before count no more.
-            self.artifacts, self.frames, self.step = {}, Frames(), 0
+        self.step = event.step
+        if event.step:  # What was made behind its checkpoint comes again.
+            self.frames.rewind(event.step)
+        else:  # From the beginning: the pictures of before count no more.
+            self.artifacts, self.frames = {}, Frames()

@@ -43,6 +43,7 @@ class Submission:
         media_types: Sequence[str],
         priority: Priority,
         cache: CachePolicy,
+        updates: Sequence[tuple[int, Mapping[str, Any]]],
     ) -> Submission:
         """Pack the pictures and choose a request id, so that sending twice never runs twice.
 
@@ -71,5 +72,6 @@ class Submission:
             media_types=media_types,
             priority=priority,
             cache=cache,
+            updates=updates,
         )
         return cls(request, parcel.uploads)

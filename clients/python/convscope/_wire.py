@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
+from convscope._wire_values import duration, from_struct, moment, seconds, to_struct
 from convscope.errors import (
     ConvscopeError,
     FieldViolation,
@@ -33,6 +29,7 @@ from convscope.events import (
     Report,
     RunEvent,
     RunState,
+    Update,
 )
 from convscope.v1 import artifact_pb2, run_pb2, visualization_service_pb2
 
@@ -64,7 +61,6 @@ CODES = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
-_LARGEST_EXACT_INTEGER = 2**53
 _STATES: tuple[RunState, ...] = get_args(RunState)
 _KINDS: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
 _CANCEL_REASONS: dict[int, tuple[str, str]] = {
@@ -154,19 +150,28 @@ def _queued(message: run_pb2.RunEvent) -> dict[str, Any]:
 _READERS: Mapping[str, Callable[[run_pb2.RunEvent], dict[str, Any]]] = {
     "accepted": lambda _: {},
     "queued": _queued,
-    "started": lambda message: {"device": message.started.device, "attempt": max(1, message.started.attempt)},
+    "started": lambda message: _started(message.started),
     "progress": lambda message: {"progress": _progress(message.progress)},
     "preview": lambda message: {"artifact": artifact(message.preview)},
     "result": lambda message: {"artifact": artifact(message.result)},
     "note": lambda message: {"note": message.note.text},
     "gap": lambda message: {"gap": (message.gap.first, message.gap.last)},
-    "checkpointed": lambda _: {},
-    "updated": lambda _: {},
+    "checkpointed": lambda message: {"step": message.checkpointed.step},
+    "updated": lambda message: update(message.updated)._asdict(),
     "paused": lambda _: {},
     "succeeded": lambda message: {"report": report(message.succeeded.report)},
     "failed": lambda message: {"error": failure(message.failed.error, message.run)},
     "cancelled": lambda message: {"error": cancellation(message.cancelled, message.run)},
 }
+
+
+def _started(message: run_pb2.Started) -> dict[str, Any]:
+    return {"device": message.device, "attempt": max(1, message.attempt), "step": message.step}
+
+
+def update(message: run_pb2.Update) -> Update:
+    """A change of parameters on the way."""
+    return Update(message.step, from_struct(message.params))
 
 
 def _progress(message: run_pb2.Progress) -> Progress:
@@ -236,6 +241,7 @@ def visualize_request(
     media_types: Sequence[str],
     priority: Priority,
     cache: CachePolicy,
+    updates: Sequence[tuple[int, Mapping[str, Any]]],
 ) -> VisualizeRequest:
     """The request for one run."""
     try:
@@ -255,11 +261,17 @@ def visualize_request(
             media_types=media_types,
             priority=to_priority(priority),
             cache=_to_cache(cache),
+            updates=_to_updates(updates),
         )
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidArgument):
             raise
         raise InvalidArgument(f"the request cannot be sent as it is: {error}") from error
+
+
+def update_request(run_id: str, params: Mapping[str, Any]) -> visualization_service_pb2.UpdateRunRequest:
+    """The request for a change of a run's parameters."""
+    return visualization_service_pb2.UpdateRunRequest(run=run_id, params=to_struct(params))
 
 
 def to_priority(priority: Priority) -> run_pb2.Priority.ValueType:
@@ -271,6 +283,18 @@ def to_priority(priority: Priority) -> run_pb2.Priority.ValueType:
     if priority not in get_args(Priority):
         raise InvalidArgument(f"no priority {priority!r}; there are {', '.join(get_args(Priority))}")
     return run_pb2.Priority.Value(f"PRIORITY_{priority.upper()}")
+
+
+def _to_updates(updates: Sequence[tuple[int, Mapping[str, Any]]]) -> list[run_pb2.Update]:
+    try:
+        pairs = [(step, dict(params)) for step, params in updates]
+    except (TypeError, ValueError) as error:
+        example = "(57, {'step_size': 0.5})"
+        raise InvalidArgument(f"each of `updates` is a step and what changes behind it, such as {example}") from error
+    return [
+        run_pb2.Update(step=step, params=to_struct(params, f"updates[{place}].params"))
+        for place, (step, params) in enumerate(pairs)
+    ]
 
 
 def _to_cache(policy: CachePolicy) -> run_pb2.CachePolicy.ValueType:
@@ -307,81 +331,3 @@ def preview_options(previews: PreviewOptions | bool | None) -> run_pb2.PreviewOp
         format=run_pb2.PreviewFormat.Value(f"PREVIEW_FORMAT_{name}"),
         none=previews.get("none", False),
     )
-
-
-# Small things
-
-
-def moment(timestamp: Timestamp) -> datetime | None:
-    """The time in UTC, or None where it was never set."""
-    if not timestamp.seconds and not timestamp.nanos:
-        return None
-    return timestamp.ToDatetime(tzinfo=UTC)
-
-
-def seconds(message: Duration) -> float:
-    """A duration in seconds."""
-    return message.seconds + message.nanos / 1e9
-
-
-def duration(value: float) -> Duration:
-    """A duration of that many seconds.
-
-    Raises:
-        InvalidArgument: it is negative or no finite number.
-    """
-    if not math.isfinite(value) or value < 0:
-        raise InvalidArgument(f"a time is a finite number of seconds from 0, not {value!r}")
-    whole = int(value)
-    return Duration(seconds=whole, nanos=round((value - whole) * 1e9) % 1_000_000_000)
-
-
-def to_struct(params: Mapping[str, Any]) -> Struct:
-    """Parameters as the wire has them: JSON values, every number a double.
-
-    Raises:
-        InvalidArgument: a value is no JSON value, or an integer that a double cannot hold.
-    """
-    struct = Struct()
-    struct.update({name: _plain(value, f"params.{name}") for name, value in params.items()})
-    return struct
-
-
-def _plain(value: Any, path: str) -> Any:
-    if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
-        value = value.tolist()
-    match value:
-        case None | bool() | str() | float():
-            return value
-        case int() if abs(value) <= _LARGEST_EXACT_INTEGER:
-            return value
-        case os.PathLike():
-            return os.fspath(value)
-        case Mapping():
-            return {str(key): _plain(item, f"{path}.{key}") for key, item in value.items()}
-        case Iterable() if not isinstance(value, bytes):
-            return [_plain(item, f"{path}.{place}") for place, item in enumerate(value)]
-    message = f"{path}: {value!r} cannot be sent; give a number up to 2^53, a string, a list or a dict"
-    raise InvalidArgument(message, violations=[FieldViolation(path, message)])
-
-
-def from_struct(struct: Struct) -> dict[str, Any]:
-    """JSON values again; whole numbers come back as integers."""
-    return {name: _value(value) for name, value in struct.fields.items()}
-
-
-def _value(value: Any) -> Any:
-    match value.WhichOneof("kind"):
-        case "number_value":
-            number = value.number_value
-            return int(number) if number.is_integer() else number
-        case "struct_value":
-            return from_struct(value.struct_value)
-        case "list_value":
-            return [_value(item) for item in value.list_value.values]
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case _:
-            return None

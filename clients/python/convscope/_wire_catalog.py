@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from convscope._wire import failure, from_priority, from_struct, moment, run_state
+from convscope._wire import failure, from_priority, run_state, update
+from convscope._wire_values import from_struct, moment
 from convscope.catalog import (
     DeviceInfo,
     ImageSetInfo,
@@ -38,6 +39,10 @@ def technique(message: catalog_service_pb2.Technique) -> TechniqueInfo:
         package=message.package,
         version=message.version,
         extra_images=dict(message.extra_images),
+        resumable=message.resumable,
+        steers=frozenset(message.steers),
+        cacheable=message.cacheable,
+        batchable=message.batchable,
     )
 
 
@@ -139,5 +144,6 @@ def run(message: run_pb2.Run) -> RunInfo:
         last_sequence=message.last_sequence,
         device_seconds=message.device_time.ToTimedelta().total_seconds(),
         priority=from_priority(message.priority),
+        updates=tuple(update(item) for item in message.updates),
         error=failure(message.error, message.id) if message.HasField("error") else None,
     )

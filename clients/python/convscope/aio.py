@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from convscope import _methods, _wire_catalog
+from convscope import _methods, _wire, _wire_catalog
 from convscope._address import Address
 from convscope._aio_content import deliver
 from convscope._aio_image_sets import AsyncImageSets
@@ -107,6 +107,7 @@ class AsyncClient:
         media_types: Sequence[str] = (),
         priority: Priority = "normal",
         cache: CachePolicy = "default",
+        updates: Sequence[tuple[int, Mapping[str, Any]]] = (),
         **params: Any,
     ) -> AsyncRun:
         """A run of a technique on a model; returns as soon as the server has accepted it.
@@ -129,6 +130,7 @@ class AsyncClient:
             media_types=media_types,
             priority=priority,
             cache=cache,
+            updates=updates,
         )
         await deliver(self._transport, submission.uploads)
         if detach:
@@ -174,6 +176,25 @@ class AsyncClient:
         """Ask a run to end at its next step; gives it as it is then. An ended run stays as it is."""
         request = _methods.CANCEL_RUN.request(run=run_id)
         return _wire_catalog.run((await self._transport.unary(_methods.CANCEL_RUN, request)).run)
+
+    async def pause(self, run_id: str) -> RunInfo:
+        """Take a run off its device, or out of the queue, until `resume`; gives it as it is then.
+
+        Raises:
+            FailedPrecondition: its technique keeps no checkpoints, or an identical run waits for it.
+        """
+        request = _methods.PAUSE_RUN.request(run=run_id)
+        return _wire_catalog.run((await self._transport.unary(_methods.PAUSE_RUN, request)).run)
+
+    async def resume(self, run_id: str) -> RunInfo:
+        """Let a paused run wait for a device again, where it goes on to the same bits; any other stays as it is."""
+        request = _methods.RESUME_RUN.request(run=run_id)
+        return _wire_catalog.run((await self._transport.unary(_methods.RESUME_RUN, request)).run)
+
+    async def update(self, run_id: str, /, **params: Any) -> RunInfo:
+        """Change parameters of a run on the way: see `AsyncRun.update`; gives it as it is then."""
+        request = _wire.update_request(run_id, params)
+        return _wire_catalog.run((await self._transport.unary(_methods.UPDATE_RUN, request)).run)
 
     async def delete(self, run_id: str) -> None:
         """Forget an ended run, its events and its results.

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from convscope.errors import ConvscopeError
-from convscope.events import Priority, RunState
+from convscope.events import Priority, RunState, Update
 
 __all__ = [
     "DeviceInfo",
@@ -35,6 +35,10 @@ class TechniqueInfo:
         cites: The paper it follows, or "".
         package, version: The Python distribution that brought it.
         extra_images: Further pictures it takes, by role, with a description each.
+        resumable: Whether its runs keep checkpoints: they can be paused and steered, and go on when a worker is lost.
+        steers: Parameters that `Run.update` can change on the way.
+        cacheable: Whether an identical run may stand for another one.
+        batchable: Whether runs of it may go through the network together.
     """
 
     id: str
@@ -45,6 +49,10 @@ class TechniqueInfo:
     package: str = ""
     version: str = ""
     extra_images: Mapping[str, str] = field(default_factory=dict)
+    resumable: bool = False
+    steers: frozenset[str] = frozenset()
+    cacheable: bool = True
+    batchable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +200,15 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run as it was when asked for. Times are in UTC; None until they come."""
+    """A run as it was when asked for. Times are in UTC; None until they come.
+
+    Attributes:
+        params: As given, before defaults.
+        last_sequence: Of its newest event.
+        error: Why it failed.
+        device_seconds: Device time that it has taken.
+        updates: Changes of its parameters so far, by rising step: with them and `params` the run is repeated.
+    """
 
     id: str
     state: RunState
@@ -209,3 +225,4 @@ class RunInfo:
     error: ConvscopeError | None = None
     device_seconds: float = 0.0
     priority: Priority = "normal"
+    updates: tuple[Update, ...] = ()

@@ -29,7 +29,8 @@ DEFAULT_MODEL = "efficientnet_lite0"
 class Client:
     """A server, as seen from here. Made by `connect` or `embedded`; close it, or use it in a `with` block.
 
-    Every method raises `ConvscopeError`: `Unavailable` where nobody answers, `NotFound` with near names, and so on.
+    Every method raises `ConvscopeError`: `Unavailable` where nobody answers, `NotFound` with near names,
+    `InvalidArgument` whose `violations` name each argument at fault, and so on.
     It may be used from several threads.
     """
 
@@ -111,6 +112,7 @@ class Client:
         media_types: Sequence[str] = (),
         priority: Priority = "normal",
         cache: CachePolicy = "default",
+        updates: Sequence[tuple[int, Mapping[str, Any]]] = (),
         **params: Any,
     ) -> Run:
         """A run of a technique on a model; returns as soon as the server has accepted it.
@@ -130,10 +132,9 @@ class Client:
             media_types: What results are written as ("image/webp"), by plugins' artifact encoders; one for each kind.
             priority: "interactive" goes before your other runs, "batch" behind everybody's.
             cache: Whether an identical run may ("default"), must not ("bypass") or must ("only") stand for this one.
+            updates: What changes on the way, and behind which step: `[(57, {"step_size": 0.5})]`. A run that was
+                steered is repeated with its `RunInfo.updates`.
             **params: Parameters of the technique.
-
-        Raises:
-            InvalidArgument, NotFound, FailedPrecondition, Unavailable: `violations` names each parameter at fault.
         """
         submission = Submission.of(
             technique,
@@ -151,9 +152,9 @@ class Client:
             media_types=media_types,
             priority=priority,
             cache=cache,
+            updates=updates,
         )
-        deliver(self._transport, submission.uploads)
-        return self._begun(submission.request, detach=detach)
+        return self._begun(submission, detach=detach)
 
     def attach(self, run_id: str, after_sequence: int = 0, *, every_preview: bool = False) -> Run:
         """Watch a run from any point of its log; `every_preview` leaves none out, however slow this watcher is.
@@ -194,6 +195,25 @@ class Client:
         response = self._transport.unary(_methods.CANCEL_RUN, _methods.CANCEL_RUN.request(run=run_id))
         return _wire_catalog.run(response.run)
 
+    def pause(self, run_id: str) -> RunInfo:
+        """Take a run off its device, or out of the queue, until `resume`; gives it as it is then.
+
+        Raises:
+            FailedPrecondition: its technique keeps no checkpoints, or an identical run waits for it.
+        """
+        response = self._transport.unary(_methods.PAUSE_RUN, _methods.PAUSE_RUN.request(run=run_id))
+        return _wire_catalog.run(response.run)
+
+    def resume(self, run_id: str) -> RunInfo:
+        """Let a paused run wait for a device again, where it goes on to the same bits; any other stays as it is."""
+        response = self._transport.unary(_methods.RESUME_RUN, _methods.RESUME_RUN.request(run=run_id))
+        return _wire_catalog.run(response.run)
+
+    def update(self, run_id: str, /, **params: Any) -> RunInfo:
+        """Change parameters of a run on the way: see `Run.update`; gives it as it is then."""
+        response = self._transport.unary(_methods.UPDATE_RUN, _wire.update_request(run_id, params))
+        return _wire_catalog.run(response.run)
+
     def delete(self, run_id: str) -> None:
         """Forget an ended run, its events and its results.
 
@@ -209,10 +229,11 @@ class Client:
         deliver(self._transport, {digest: content})
         return digest
 
-    def _begun(self, request: _wire.VisualizeRequest, *, detach: bool) -> Run:
+    def _begun(self, submission: Submission, *, detach: bool) -> Run:
+        deliver(self._transport, submission.uploads)
         if detach:
-            return Run(self._transport, self._cursor())._submit(request)  # noqa: SLF001 - the run's maker
-        return Run(self._transport, self._cursor(), submission=request)._begin()  # noqa: SLF001 - likewise
+            return Run(self._transport, self._cursor())._submit(submission.request)  # noqa: SLF001 - the run's maker
+        return Run(self._transport, self._cursor(), submission=submission.request)._begin()  # noqa: SLF001 - likewise
 
     def _cursor(self, run_id: str = "", after_sequence: int = 0) -> Cursor:
         return Cursor(run_id, after_sequence, backoff=Backoff(self._give_up_after))

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from convscope.errors import FailedPrecondition
-from convscope.events import Artifact, Progress, Report, RunEvent, queued_words
+from convscope.events import Artifact, Progress, Report, RunEvent, queued_words, started_words
 
 __all__ = ["Card", "Display"]
 
@@ -30,17 +30,27 @@ class Card:
             case "queued":
                 self.status = queued_words(event)
             case "started":
-                self.status = f"running on {event.device}"
+                self._start(event)
             case "progress":
                 self.progress = event.progress
             case "preview" | "result":
                 self._show(event)
+            case "paused":
+                self.status = "paused"
             case "note":
                 self.notes.append(event.note or "")
             case "succeeded":
                 self.status, self.report = "succeeded", event.report
             case "failed" | "cancelled":
                 self.status = f"{event.kind}: {event.error}"
+
+    def _start(self, event: RunEvent) -> None:
+        """Progress falls back to the checkpoint, or to the beginning, where there is no picture yet."""
+        self.status = f"running {started_words(event)}"
+        if not event.step:
+            self.progress = self.picture = None
+        elif self.progress is not None:
+            self.progress = Progress(event.step, self.progress.total)
 
     def _show(self, event: RunEvent) -> None:
         artifact = event.artifact

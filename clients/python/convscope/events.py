@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convscope.errors import ConvscopeError
 
@@ -27,11 +27,14 @@ __all__ = [
     "Report",
     "RunEvent",
     "RunState",
+    "Update",
     "decode_array",
     "decode_image",
     "decode_table",
     "is_readable",
     "queued_words",
+    "started_words",
+    "update_words",
 ]
 
 CachePolicy = Literal["default", "bypass", "only"]
@@ -123,6 +126,13 @@ class Report:
     predictions: Sequence[Prediction] = ()
 
 
+class Update(NamedTuple):
+    """Other values for some parameters: behind `step`, counted as `Progress` counts, `params` have these values."""
+
+    step: int
+    params: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class RunEvent:
     """One entry of a run's log. `kind` says which of the other fields are set.
@@ -140,6 +150,10 @@ class RunEvent:
         eta: Of "queued": seconds until it starts, where the server can tell.
         for_memory: Of "queued": whether it waits for memory beside the runs that are on devices.
         device, attempt: Of "started".
+        step: Of "started": the checkpoint that the run goes on from, 0 at its beginning; progress falls back to it.
+            Of "checkpointed": from here the run goes on whatever happens to its worker. Of "updated": behind it
+            `params` hold.
+        params: Of "updated": the new values of the parameters that have changed.
         report: Of "succeeded".
         error: Of "failed" and "cancelled": what `Run.result` raises.
     """
@@ -157,6 +171,8 @@ class RunEvent:
     for_memory: bool = False
     device: str | None = None
     attempt: int = 1
+    step: int = 0
+    params: Mapping[str, Any] = field(default_factory=dict)
     report: Report | None = None
     error: ConvscopeError | None = None
 
@@ -236,3 +252,19 @@ def queued_words(event: RunEvent) -> str:
         return "queued"
     about = "" if event.eta is None else f", about {event.eta:.0f} s"
     return f"queued, {event.position} in front{about}"
+
+
+def started_words(event: RunEvent) -> str:
+    """A "started" event for a person: "on cuda:0, attempt 2, from step 57"."""
+    attempt = "" if event.attempt == 1 else f", attempt {event.attempt}"
+    return f"on {event.device}{attempt}" + (f", from step {event.step}" if event.step else "")
+
+
+def update_words(step: int, params: Mapping[str, Any]) -> str:
+    """A change on the way for a person: "step_size=0.5 behind step 57"."""
+    changes = ", ".join(f"{name}={_brief(value)}" for name, value in sorted(params.items()))
+    return f"{changes} behind step {step}"
+
+
+def _brief(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from convscope import _methods, _wire, _wire_catalog
 from convscope._content import fetch
@@ -104,6 +104,35 @@ class Run:
     def cancel(self) -> None:
         """Ask the run to end at its next step. An ended run stays as it is."""
         self._transport.unary(_methods.CANCEL_RUN, _methods.CANCEL_RUN.request(run=self.id))
+
+    def pause(self) -> None:
+        """Take the run off its device at its next step, or out of the queue: its place goes to others until `resume`.
+
+        Iterating it waits meanwhile. A paused run stays as it is, and so does an ended one.
+
+        Raises:
+            FailedPrecondition: its technique keeps no checkpoints (`TechniqueInfo.resumable`), or an identical run
+                waits for it.
+        """
+        self._transport.unary(_methods.PAUSE_RUN, _methods.PAUSE_RUN.request(run=self.id))
+
+    def resume(self) -> None:
+        """Let the run wait for a device again; there it goes on to the same bits as if it had never been paused."""
+        self._transport.unary(_methods.RESUME_RUN, _methods.RESUME_RUN.request(run=self.id))
+
+    def update(self, **params: Any) -> None:
+        """Change parameters of the run at its next step; returns once the change holds.
+
+        Of a run that waits or is paused, it holds where the run goes on. `RunInfo.updates` has all changes so far.
+
+        Args:
+            **params: New values of some of those in `TechniqueInfo.steers`.
+
+        Raises:
+            InvalidArgument: a parameter that cannot change on the way, or not to this; the run goes on as before.
+            FailedPrecondition: the run has ended, cannot be taken up, or an identical run waits for it.
+        """
+        self._transport.unary(_methods.UPDATE_RUN, _wire.update_request(self.id, params))
 
     def refresh(self) -> RunInfo:
         """The run as the server has it now."""

@@ -15,7 +15,7 @@ from rich.text import Text
 from convscope.cli.render import console
 from convscope.cli.terminal import Protocol, cells, encode, half_blocks, protocol_of
 from convscope.events import Progress as StepProgress
-from convscope.events import RunEvent, queued_words
+from convscope.events import RunEvent, queued_words, started_words, update_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +70,12 @@ class Board:
             case "queued":
                 self._say(queued_words(event))
             case "started":
-                self._say(f"on {event.device}" if event.attempt == 1 else f"on {event.device}, attempt {event.attempt}")
+                self._bar.update(self._task, completed=event.step, status=started_words(event))
+            case "paused":
+                self._say("paused")
+                self._tell(f"paused; it goes on after: convscope resume {event.run_id}")
+            case "updated":
+                self._tell(f"updated: {update_words(event.step, event.params)}")
             case "progress" if event.progress is not None:
                 total = event.progress.total or None
                 self._bar.update(self._task, completed=event.progress.step, total=total, status=_status(event.progress))
@@ -81,6 +86,11 @@ class Board:
 
     def _say(self, status: str) -> None:
         self._bar.update(self._task, status=status)
+
+    def _tell(self, line: str) -> None:
+        """One line that stays."""
+        if self._out.is_terminal:
+            self._live.console.print(line)
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()

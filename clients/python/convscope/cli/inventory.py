@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from convscope.catalog import PluginInfo, TechniqueInfo
 
@@ -26,6 +27,7 @@ __all__ = ["Inventory", "fingerprint", "forget", "recall", "remember"]
 
 _GROUP = re.compile(r"convscope\.v\d+")
 _KEPT = 8
+_SETS = "needs", "steers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,20 @@ def recall(state: str) -> Inventory | None:
     """What was remembered of that state of the installation; None where it is unknown or cannot be read."""
     try:
         found = json.loads(_place(state).read_text(encoding="utf-8"))
-        techniques = (TechniqueInfo(**{**t, "needs": frozenset(t["needs"])}) for t in found["techniques"])
+        techniques = (_technique(facts) for facts in found["techniques"])
         plugins = (PluginInfo(**{**p, "techniques": tuple(p["techniques"])}) for p in found["plugins"])
         return Inventory(tuple(techniques), tuple(plugins))
     except (OSError, ValueError, TypeError, KeyError):  # absent, half written, or of another version
         return None
 
 
+def _technique(facts: dict[str, Any]) -> TechniqueInfo:
+    return TechniqueInfo(**{**facts, **{name: frozenset(facts[name]) for name in _SETS}})
+
+
 def remember(state: str, inventory: Inventory) -> None:
     """Keep it for the next call; where nothing can be written, the next call imports again."""
-    techniques = [{**asdict(t), "needs": sorted(t.needs)} for t in inventory.techniques]
+    techniques = [{**asdict(t), **{name: sorted(getattr(t, name)) for name in _SETS}} for t in inventory.techniques]
     text = json.dumps({"techniques": techniques, "plugins": [asdict(p) for p in inventory.plugins]})
     place = _place(state)
     with suppress(OSError):

@@ -56,9 +56,11 @@ def _describe(technique: TechniqueInfo) -> None:
     typer.echo(f"{technique.id}: {technique.summary}")
     if technique.cites:
         typer.echo(f"after {technique.cites}")
-    typer.echo(
-        f"from {technique.package} {technique.version}; needs {', '.join(sorted(technique.needs)) or 'nothing'}\n"
-    )
+    typer.echo(f"from {technique.package} {technique.version}; needs {', '.join(sorted(technique.needs)) or 'nothing'}")
+    if technique.resumable:
+        steers = ", ".join(sorted(technique.steers)) or "nothing"
+        typer.echo(f"can be paused; `convscope update` changes on the way: {steers}")
+    typer.echo()
     rows = [(p.name, p.type, p.default, p.allowed, p.description) for p in schema.parameters(technique.params_schema)]
     write_table(("parameter", "type", "default", "allowed", "what it does"), rows, empty="It takes no parameters.")
     for role, description in technique.extra_images.items():

@@ -11,7 +11,7 @@ import typer
 
 from convscope.client import Client, connect, embedded
 
-__all__ = ["ImageSets", "Json", "Models", "Plugins", "Server", "opened"]
+__all__ = ["ImageSets", "Json", "Models", "Params", "Plugins", "Server", "opened"]
 
 Server = Annotated[
     str | None,
@@ -23,6 +23,10 @@ Server = Annotated[
         help="Server to ask, or a profile's name; CONVSCOPE_TOKEN and CONVSCOPE_CA (a file) go with it.",
         show_default=False,
     ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="KEY=VALUE", help="Parameter of the technique.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 Plugins = Annotated[

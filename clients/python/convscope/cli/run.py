@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 from convscope._animation import FORMATS
 from convscope.cli import exits, schema
 from convscope.cli.board import Board, show
-from convscope.cli.options import ImageSets, Json, Models, Plugins, Server, opened, pairs, reached
+from convscope.cli.options import ImageSets, Json, Models, Params, Plugins, Server, opened, pairs, reached
 from convscope.cli.render import console, write_json
 from convscope.client import DEFAULT_MODEL, Client
 from convscope.errors import ConvscopeError
@@ -57,15 +57,19 @@ MediaTypes = Annotated[
 ]
 
 
+Updates = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STEP:KEY=VALUE", help="Change a parameter on the way, behind a step.", show_default=False),
+]
+
+
 def run(
     technique: Annotated[str, typer.Argument(metavar="TECHNIQUE", show_default=False)],
     *,
     image: Annotated[Path | None, typer.Option("--image", "-i", help="Picture to look at.", show_default=False)] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="Model to look into.")] = DEFAULT_MODEL,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", metavar="KEY=VALUE", help="Parameter of the technique.", show_default=False),
-    ] = None,
+    param: Params = None,
+    update: Updates = None,
     extra: Annotated[
         list[str] | None, typer.Option(metavar="ROLE=FILE", help="Further picture (style, …).", show_default=False)
     ] = None,
@@ -95,7 +99,7 @@ def run(
     if detach:
         _check_detached(animation, server)
     with opened(server, plugins=plugin, models=models, image_sets=image_sets) as client:
-        params = schema.parse(pairs(param, "-p"), client.technique(technique).params_schema)
+        known = client.technique(technique).params_schema
         started = client.visualize(
             technique,
             image=image,
@@ -110,7 +114,8 @@ def run(
             media_types=media_type or (),
             priority=priority,
             cache=cache,
-            **_as_params(params),
+            updates=_updates(update, known),
+            **_as_params(schema.parse(pairs(param, "-p"), known)),
         )
         if detach:
             write_json({"run": started.id}) if json else typer.echo(started.id)
@@ -150,6 +155,21 @@ def _check_detached(animation: Path | None, server: str | None) -> None:
         raise typer.BadParameter("--detach needs a server that goes on without this process: give --server")
 
 
+def _updates(given: Sequence[str] | None, known: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """What changes behind each step, by rising step.
+
+    Raises:
+        BadParameter: there is no step, or no equals sign.
+    """
+    found: dict[int, dict[str, str]] = {}
+    for item in given or ():
+        step, _, change = item.partition(":")
+        if not step.isdecimal():
+            raise typer.BadParameter(f"write --update STEP:KEY=VALUE, not {item!r}")
+        found.setdefault(int(step), {}).update(pairs([change], f"--update {step}:"))
+    return [(step, schema.parse(changes, known)) for step, changes in sorted(found.items())]
+
+
 def _as_params(params: dict[str, Any]) -> dict[str, Any]:
     """The parameters, none of which may bear the name of an option.
 
@@ -157,7 +177,8 @@ def _as_params(params: dict[str, Any]) -> dict[str, Any]:
         BadParameter: one does.
     """
     taken = {"image", "model", "extra_images", "seed", "detach", "request_id", "labels", "deadline", "previews"}
-    for name in sorted(params.keys() & (taken | {"cache", "max_restarts", "media_types", "priority", "technique"})):
+    taken |= {"cache", "max_restarts", "media_types", "priority", "technique", "updates"}
+    for name in sorted(params.keys() & taken):
         raise typer.BadParameter(f"{name!r} is no parameter; see the options of `convscope run --help`")
     return params
 

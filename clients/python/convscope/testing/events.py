@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from convscope import _wire
+from convscope import _wire, _wire_values
 from convscope._content import digest_of
 from convscope._methods import artifact, run
 
@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 __all__ = [
     "Event",
     "cancelled",
+    "checkpointed",
     "failed",
     "image",
     "note",
+    "paused",
     "preview",
     "progress",
     "queued",
+    "started",
     "succeeded",
     "table",
     "tensor",
     "text",
+    "updated",
 ]
 
 Event: TypeAlias = run.RunEvent
@@ -34,13 +38,33 @@ Event: TypeAlias = run.RunEvent
 
 def queued(position: int = 0, *, eta: float | None = None, for_memory: bool = False) -> Event:
     """The run waits, with that many in front or for memory, and starts in `eta` seconds if that is known."""
-    left = None if eta is None else _wire.duration(eta)
+    left = None if eta is None else _wire_values.duration(eta)
     return Event(queued=run.Queued(position=position, eta=left, for_memory=for_memory))
+
+
+def started(step: int = 0, *, device: str = "cpu", attempt: int = 1) -> Event:
+    """The run is on a device, and goes on from its checkpoint of that step, or from its beginning."""
+    return Event(started=run.Started(device=device, attempt=attempt, step=step))
+
+
+def checkpointed(step: int) -> Event:
+    """Whatever happens to its worker, the run goes on from here."""
+    return Event(checkpointed=run.Checkpointed(step=step))
+
+
+def updated(step: int, **params: Any) -> Event:
+    """Behind the step, these parameters have these values."""
+    return Event(updated=run.Update(step=step, params=_wire_values.to_struct(params)))
+
+
+def paused() -> Event:
+    """The run is off its device, and waits to be resumed."""
+    return Event(paused=run.Paused())
 
 
 def progress(step: int, total: int = 0, *, eta: float | None = None, **metrics: float) -> Event:
     """`step` of `total` is done."""
-    left = None if eta is None else _wire.duration(eta)
+    left = None if eta is None else _wire_values.duration(eta)
     return Event(progress=run.Progress(step=step, total=total, metrics=metrics, eta=left))
 
 
@@ -90,7 +114,7 @@ def succeeded(
     report = run.Report(
         scores=scores,
         notes=notes,
-        provenance=_wire.to_struct(provenance or {}),
+        provenance=_wire_values.to_struct(provenance or {}),
         predictions=[run.Prediction(index=i, label=label, probability=p) for i, label, p in predictions],
     )
     return Event(succeeded=run.Succeeded(report=report))

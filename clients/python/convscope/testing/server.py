@@ -61,6 +61,8 @@ class FakeServer:
         needs: Iterable[str] = (),
         cites: str = "",
         extra_images: Mapping[str, str] | None = None,
+        resumable: bool = False,
+        steers: Iterable[str] = (),
     ) -> None:
         """Offer a technique whose runs tell `script`: events, or a function from the request to events."""
         message = catalog.Technique(
@@ -72,6 +74,9 @@ class FakeServer:
             package="tests",
             version="1",
             extra_images=extra_images,
+            resumable=resumable,
+            steers=steers,
+            cacheable=True,
         )
         self._techniques[technique] = (message, script)
 
@@ -117,6 +122,9 @@ class FakeServer:
             "GetRun": lambda it: visualization.GetRunResponse(run=self._run(it.run).as_message()),
             "ListRuns": self._list_runs,
             "CancelRun": self._cancel_run,
+            "PauseRun": self._pause_run,
+            "ResumeRun": self._resume_run,
+            "UpdateRun": self._update_run,
             "DeleteRun": self._delete_run,
             "ListTechniques": lambda _: catalog.ListTechniquesResponse(techniques=self._listed()),
             "GetTechnique": lambda it: catalog.GetTechniqueResponse(technique=self._technique(it.id)[0]),
@@ -213,8 +221,36 @@ class FakeServer:
 
     def _cancel_run(self, request: visualization.CancelRunRequest) -> Message:
         run = self._run(request.run)
-        run.cancel = True
+        run.cancel()
         return visualization.CancelRunResponse(run=run.as_message())
+
+    def _pause_run(self, request: visualization.PauseRunRequest) -> Message:
+        run = self._run(request.run)
+        if run.alive:
+            self._resumable(run)
+        run.pause()
+        return visualization.PauseRunResponse(run=run.as_message())
+
+    def _resume_run(self, request: visualization.ResumeRunRequest) -> Message:
+        run = self._run(request.run)
+        run.resume()
+        return visualization.ResumeRunResponse(run=run.as_message())
+
+    def _update_run(self, request: visualization.UpdateRunRequest) -> Message:
+        run = self._run(request.run)
+        if not run.alive:
+            raise FailedPrecondition(f"run {run.id} has ended", reason="RUN_ENDED")
+        if fixed := set(request.params.fields) - set(self._resumable(run).steers):
+            message = f"params.{min(fixed)}: cannot change on the way"
+            raise InvalidArgument(message, reason="PARAM_NOT_STEERING")
+        run.update(request)
+        return visualization.UpdateRunResponse(run=run.as_message())
+
+    def _resumable(self, run: FakeRun) -> catalog.Technique:
+        technique = self._technique(run.request.technique)[0]
+        if not technique.resumable:
+            raise FailedPrecondition(f"technique {technique.id} keeps no checkpoints", reason="RUN_NOT_RESUMABLE")
+        return technique
 
     def _delete_run(self, request: visualization.DeleteRunRequest) -> Message:
         if self._run(request.run).alive:
