@@ -31,8 +31,8 @@ def test_the_area_is_the_trapezoids() -> None:
 def test_it_begins_with_the_one_picture_ends_with_the_other_and_yields_as_often_as_it_says() -> None:
     network, target = tiny(), Target.parse("class:3")
     black = torch.zeros_like(IMAGE)
-    found = list(curve(network, IMAGE, black, MAP, target))
-    assert len(found) == curve_passes(network, IMAGE)
+    found = list(curve(network, IMAGE, black, MAP, target, batch=5))
+    assert len(found) == curve_passes(IMAGE, 5)
     last = found[-1]
     assert last.fractions[0] == 0
     assert last.fractions[-1] == 1
@@ -43,7 +43,7 @@ def test_it_begins_with_the_one_picture_ends_with_the_other_and_yields_as_often_
 
 def test_each_value_is_of_the_picture_with_that_part_of_the_highest_pixels_exchanged() -> None:
     network, target = tiny(), Target.parse("class:3")
-    *_, last = curve(network, IMAGE, torch.zeros_like(IMAGE), MAP, target)
+    *_, last = curve(network, IMAGE, torch.zeros_like(IMAGE), MAP, target, batch=64)
     index = 20
     count = round(float(last.fractions[index]) * MAP.numel())
     hidden = IMAGE.clone()
@@ -51,13 +51,23 @@ def test_each_value_is_of_the_picture_with_that_part_of_the_highest_pixels_excha
     assert float(last.values[index]) == pytest.approx(float(confidence(network, hidden, target)), abs=1e-5)
 
 
+def test_it_goes_on_from_what_is_known() -> None:
+    network, target, black = tiny(), Target.parse("class:3"), torch.zeros_like(IMAGE)
+    whole = list(curve(network, IMAGE, black, MAP, target, batch=10))
+    rest = list(curve(network, IMAGE, black, MAP, target, batch=10, known=whole[2].values))
+    assert len(rest) == len(whole) - 3
+    assert torch.equal(rest[-1].values, whole[-1].values)
+    assert torch.equal(rest[-1].fractions, whole[-1].fractions)
+    assert not list(curve(network, IMAGE, black, MAP, target, batch=10, known=whole[-1].values))
+
+
 def test_deleting_what_counts_first_gives_a_smaller_area_than_deleting_it_last() -> None:
     white, black = torch.ones(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
     network, target = lens(Brightness(), size=32), Target.parse("left:0")
     where = torch.zeros(32, 32)
     where[:, :16] = 1
-    *_, good = curve(network, white, black, where, target)
-    *_, bad = curve(network, white, black, -where, target)
+    *_, good = curve(network, white, black, where, target, batch=64)
+    *_, bad = curve(network, white, black, -where, target, batch=64)
     scale = float(network.score(white, target) - network.score(black, target))
     floor = float(network.score(black, target))
     assert (good.area - floor) / scale == pytest.approx(0.25, abs=0.01)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -13,13 +13,15 @@ from torch import Tensor
 from convscope_sdk.events import Event, Progress
 from convscope_sdk.network import Network
 from convscope_sdk.run import Run
+from convscope_sdk.state import Memory, State
 from convscope_sdk.target import Target
 from convscope_sdk.technique import Technique, technique
+from convscope_techniques.attribution.batches import batch_size
 from convscope_techniques.attribution.extent import extent
 from convscope_techniques.attribution.ground_truth import MASK, ground_truth
 from convscope_techniques.attribution.localisation import localisation
 from convscope_techniques.attribution.params import ScoredParams
-from convscope_techniques.attribution.scorecard import scorecard, scorecard_steps
+from convscope_techniques.attribution.scorecard import Scorecard
 
 __all__ = ["Found", "Reporting", "attribution"]
 
@@ -32,10 +34,23 @@ class Found(NamedTuple):
     Attributes:
         values: (H, W) in the picture's coordinates, high where the evidence is; before any cut for display.
         target: What it explains, resolved; None where it explains no score.
+        batch: Pictures that went through the network at once, before any thrift; None where that is not asked.
     """
 
     values: Tensor
     target: Target | None
+    batch: int | None = None
+
+    @property
+    def kept(self) -> tuple[Tensor, str | None, int | None]:
+        """The same for a state."""
+        return self.values, None if self.target is None else str(self.target), self.batch
+
+    @classmethod
+    def of(cls, kept: tuple[Tensor, str | None, int | None]) -> Self:
+        """What was `kept`."""
+        values, target, batch = kept
+        return cls(values, None if target is None else Target.parse(target), batch)
 
 
 Reporting = Generator[Event, Any, Found]
@@ -47,40 +62,53 @@ def attribution(
 ) -> Callable[[Callable[[Run[P]], Reporting]], Technique[P]]:
     """Makes a `Technique` of a generator function that yields its events and returns the map it `Found`.
 
-    The report gets the map's extent, how it meets a `mask` if one is given, and with scores=full the scorecard.
+    The report gets the map's extent, how it meets a `mask` if one is given, and with scores=full the scorecard. The
+    technique is resumable: within its steps where it has a state of its own, after the map, and within the scorecard.
     """
 
     def decorate(function: Callable[[Run[P]], Reporting]) -> Technique[P]:
         @functools.wraps(function)
         def reported(run: Run[P]) -> Iterator[Event]:
             truth = ground_truth(run)
-            further = scorecard_steps(run) if run.params.scores == "full" else 0
-            done, found = yield from _counted(function(run), further)
-            yield extent(found.values)
-            if truth is not None:
-                yield localisation(found.values, truth)
-            if further:
-                remade = functools.partial(_remade, function, run, found.target)
-                for event in scorecard(run, found.values, found.target, remade):
-                    yield _later(event, done, further)
+            batch = batch_size(run.network, run.image) if run.params.scores == "full" else None
+            with run.state("attribution", found=None, steps=0, batch=batch) as state:
+                scorecard = None if state.batch is None else Scorecard(run, run.inner_batch(state.batch))
+                further = 0 if scorecard is None else scorecard.steps
+                if state.found is None:
+                    yield from _mapped(function(run), state, further)
+                found = Found.of(state.found)
+                yield extent(found.values)
+                if truth is not None:
+                    yield localisation(found.values, truth)
+                if scorecard is not None:
+                    remade = functools.partial(_remade, function, run, found)
+                    for event in scorecard.events(found.values, found.target, remade):
+                        yield _later(event, state.steps, further)
 
-        return technique(identifier, needs=needs, cites=cites, extra_images=MASK, batchable=batchable)(reported)
+        return technique(identifier, needs=needs, cites=cites, extra_images=MASK, batchable=batchable, resumable=True)(
+            reported
+        )
 
     return decorate
 
 
-def _counted(events: Reporting, further: int) -> Generator[Event, Any, tuple[int, Found]]:
-    """The events, with progress towards so many further steps, then how many steps they took, and what they found."""
-    done, answer = 0, None
+def _mapped(events: Reporting, state: State, further: int) -> Generator[Event, Any, None]:
+    """The events, with progress towards so many further steps; `state` gets how many steps they took, and the map."""
+    answer = None
     while True:
         try:
             event = events.send(answer)
         except StopIteration as end:
-            return done, end.value
+            state.found = end.value.kept
+            break
         if isinstance(event, Progress):
-            done = event.total
+            state.steps = event.total
             event = replace(event, total=event.total + further)
         answer = yield event
+    if not state.steps:  # one that does not speak of steps takes one
+        state.steps = 1
+        yield Progress(1, 1 + further)
+        yield state
 
 
 def _later(event: Event, done: int, further: int) -> Event:
@@ -88,9 +116,9 @@ def _later(event: Event, done: int, further: int) -> Event:
 
 
 def _remade(
-    function: Callable[[Run[P]], Reporting], run: Run[P], target: Target | None, network: Network
+    function: Callable[[Run[P]], Reporting], run: Run[P], found: Found, network: Network
 ) -> Generator[Event, None, Tensor]:
-    """The map of the same target by another network, with the same random numbers."""
-    params, rng = run.params.for_comparison(target), np.random.default_rng(run.seed)
-    found = yield from function(replace(run, network=network, params=params, rng=rng))
-    return found.values
+    """The map of the same target by another network, with the same random numbers and the same batch."""
+    params, rng = run.params.for_comparison(found.target, found.batch), np.random.default_rng(run.seed)
+    other = yield from function(replace(run, network=network, params=params, rng=rng, memory=Memory()))
+    return other.values

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from convscope_sdk.network import Network
 from convscope_sdk.target import Target
-from convscope_techniques.attribution.batches import batch_size
 
 __all__ = ["Curve", "confidence", "curve", "curve_passes", "kept"]
 
@@ -30,6 +29,12 @@ class Curve:
     fractions: Tensor
     values: Tensor
 
+    @classmethod
+    def over(cls, image: Tensor, values: Tensor) -> Curve:
+        """The curve of a picture of that size, (1, 3, H, W), so far as its values are known."""
+        counts = torch.tensor(_counts(image)[: len(values)], dtype=torch.float64, device=image.device)
+        return cls((counts / image.shape[-2:].numel()).to(values.dtype), values)
+
     @property
     def area(self) -> float:
         """Under the curve, by the trapezoidal rule."""
@@ -43,26 +48,43 @@ def confidence(network: Network, pixels: Tensor, target: Target) -> Tensor:
     return network.target_value(target, logits=network.logits(pixels).softmax(1))
 
 
-def curve_passes(network: Network, image: Tensor) -> int:
-    """How many steps `curve` takes on a picture of that size."""
-    return -(-len(_counts(image)) // batch_size(network, image))
+def curve_passes(image: Tensor, batch: int) -> int:
+    """How many steps `curve` takes on a picture of that size, with so many in one pass through the network."""
+    return -(-len(_counts(image)) // batch)
 
 
-def curve(network: Network, start: Tensor, end: Tensor, values: Tensor, target: Target) -> Iterator[Curve]:
+def curve(
+    network: Network,
+    start: Tensor,
+    end: Tensor,
+    values: Tensor,
+    target: Target,
+    *,
+    batch: int,
+    known: Tensor | None = None,
+) -> Iterator[Curve]:
     """The confidence as the pixels of `start` become those of `end`, (1, 3, H, W), highest value first.
 
     A curve after each batch, so far as it is known; the last is whole. Of equal values the first in reading order
     goes first.
+
+    Args:
+        network: Whose confidence.
+        start: The picture at first.
+        end: And in the end.
+        values: (H, W) the map.
+        target: Of the confidence.
+        batch: Pictures in one pass through the network.
+        known: (n,) the values of a curve that this one goes on from.
     """
     ranks = values.flatten().argsort(descending=True, stable=True).argsort().view_as(values)
-    counts = _counts(start)
-    fractions = torch.tensor(counts, dtype=torch.float64, device=start.device) / values.numel()
-    found = start.new_zeros(0)
-    for chunk in torch.split(torch.tensor(counts, device=start.device), batch_size(network, start)):
+    found = start.new_zeros(0) if known is None else known
+    counts = torch.tensor(_counts(start)[len(found) :], device=start.device)
+    for chunk in torch.split(counts, batch) if len(counts) else ():
         exchanged = ranks < chunk.view(-1, 1, 1, 1)
         with torch.no_grad():
             found = torch.cat([found, confidence(network, torch.where(exchanged, end, start), target)])
-        yield Curve(fractions[: len(found)].to(found.dtype), found)
+        yield Curve.over(start, found)
 
 
 def kept(image: Tensor, hidden: Tensor, values: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from convscope_sdk import events
 from convscope_sdk.events import Event, Heatmap, Note, Preview, Progress, Scores
 from convscope_sdk.run import Run
+from convscope_sdk.state import State
 from convscope_sdk.target import Target
 from convscope_techniques.attribution.attribution import Found, Reporting, attribution
 from convscope_techniques.attribution.baseline import BASELINE_HELP, Baseline, baseline_of
@@ -48,9 +49,9 @@ class IntegratedGradientsParams(AttributionParams):
     cap: CapField = Field(0.99, description=CAP_HELP)
     batch: BatchField = Field(None, description=BATCH_HELP)
 
-    def for_comparison(self, target: Target | None) -> Self:
+    def for_comparison(self, target: Target | None, batch: int | None) -> Self:
         """As of every attribution, and with as many steps as were asked for, whatever they leave open."""
-        return super().for_comparison(target).model_copy(update={"tolerance": 1.0})
+        return super().for_comparison(target, batch).model_copy(update={"tolerance": 1.0})
 
     @property
     def rounds(self) -> tuple[int, ...]:
@@ -80,13 +81,13 @@ def integrated_gradients(run: Run[IntegratedGradientsParams]) -> Reporting:
         difference = float(explained.score) - float(network.score(baseline, explained.target))
     yield from explained.events(network)
     yield Note(f"compared with the baseline {params.baseline}, which scores {float(explained.score) - difference:.4g}")
-    added, steps = yield from _complete(run, baseline, explained.target, difference)
+    added, steps, batch = yield from _complete(run, baseline, explained.target, difference)
     values = _shown(added, signed=params.signed)
     caption = f"what each pixel adds to {explained.target}, from {params.baseline} in {steps} steps"
     yield Heatmap("integrated_gradients", capped(values, params.cap), signed=params.signed, caption=caption)
     yield events.Tensor("attribution", added[0], caption=f"{caption}, by colour")
     yield from _completeness(float(added.double().sum()), difference, steps, params.tolerance)
-    return Found(values, explained.target)
+    return Found(values, explained.target, batch)
 
 
 def nodes(steps: int) -> tuple[Tensor, Tensor]:
@@ -97,37 +98,38 @@ def nodes(steps: int) -> tuple[Tensor, Tensor]:
 
 def _complete(
     run: Run[IntegratedGradientsParams], baseline: Tensor, target: Target, difference: float
-) -> Generator[Event, None, tuple[Tensor, int]]:
-    """The (1, 3, H, W) attribution whose gap is within the tolerance, or that of the most steps, and its steps."""
-    rounds, done = run.params.rounds, 0
-    attribution, total = torch.zeros_like(run.image), sum(rounds)
-    for steps in rounds:
-        attribution = yield from _integrated(run, baseline, target, steps, Progress(done, total))
-        done += steps
-        if abs(float(attribution.double().sum()) - difference) <= run.params.tolerance * abs(difference):
-            break
-    if done < total:
+) -> Generator[Event, None, tuple[Tensor, int, int]]:
+    """The (1, 3, H, W) attribution within the tolerance, or that of the most steps; its steps; how many at once."""
+    rounds, path = run.params.rounds, run.image - baseline
+    total, nothing = sum(rounds), torch.zeros_like(path)
+    batch = run.params.batch or batch_size(run.network, run.image, gradients=True)
+    with run.state("path", doubled=0, integral=nothing, covered=0.0, done=0, batch=batch) as state:
+        while True:
+            yield from _integrated(run, state, baseline, target)
+            attribution = path * state.integral
+            gap = abs(float(attribution.double().sum()) - difference)
+            if state.doubled + 1 == len(rounds) or gap <= run.params.tolerance * abs(difference):
+                break
+            state.doubled, state.integral, state.covered, state.done = state.doubled + 1, nothing, 0.0, 0
+    if sum(rounds[: state.doubled + 1]) < total:
         yield Progress(total, total)
-    return attribution, steps
+    return attribution, rounds[state.doubled], state.batch
 
 
-def _integrated(
-    run: Run[IntegratedGradientsParams], baseline: Tensor, target: Target, steps: int, before: Progress
-) -> Generator[Event, None, Tensor]:
-    """The (1, 3, H, W) attribution as steps come in; previews are scaled up to the part of the path that is done."""
-    params, image = run.params, run.image
-    places, weights = (part.to(image).view(-1, 1, 1, 1) for part in nodes(steps))
-    batch = run.inner_batch(params.batch or batch_size(run.network, image, gradients=True))
-    path = image - baseline
-    integral, covered, done = torch.zeros_like(image), 0.0, 0
-    for at, weight in zip(torch.split(places, batch), torch.split(weights, batch), strict=True):
-        found = gradients(run.network, baseline + at * path, target)
-        integral += (weight * found).sum(0, keepdim=True)
-        covered, done = covered + float(weight.sum()), done + len(at)
-        yield Progress(before.step + done, before.total, {"path": covered, "steps": float(steps)})
-        so_far = _shown(path * integral / covered, signed=params.signed)
-        yield Preview(capped(so_far, params.cap), caption=f"{done} of {steps} steps", heatmap=True)
-    return path * integral
+def _integrated(run: Run[IntegratedGradientsParams], state: State, baseline: Tensor, target: Target) -> Iterator[Event]:
+    """Adds up a round's steps; previews are scaled up to the part of the path that is done."""
+    params, path = run.params, run.image - baseline
+    steps, before = params.rounds[state.doubled], sum(params.rounds[: state.doubled])
+    places, weights = (part.to(path).view(-1, 1, 1, 1) for part in nodes(steps))
+    while state.done < steps:
+        now = slice(state.done, state.done + run.inner_batch(state.batch))
+        found = gradients(run.network, baseline + places[now] * path, target)
+        state.integral = state.integral + (weights[now] * found).sum(0, keepdim=True)
+        state.covered, state.done = state.covered + float(weights[now].sum()), min(now.stop, steps)
+        yield Progress(before + state.done, sum(params.rounds), {"path": state.covered, "steps": float(steps)})
+        so_far = _shown(path * state.integral / state.covered, signed=params.signed)
+        yield Preview(capped(so_far, params.cap), caption=f"{state.done} of {steps} steps", heatmap=True)
+        yield state
 
 
 def _shown(attribution: Tensor, *, signed: bool) -> Tensor:

@@ -66,14 +66,16 @@ def occlusion(run: Run[OcclusionParams]) -> Reporting:
     windows = Windows.over(height, width, params.window, params.stride, device=image.device)
     occluded = _Occluded.of(run, windows, baseline, explained.target)
     part = 0.5 if occluded.local is None else 1
-    batch = run.inner_batch(params.batch or batch_size(run.network, image, part=part))
-    measured = image.new_zeros((0, 2))
-    for start in range(0, len(windows), batch):
-        measured = torch.cat([measured, occluded.measured(start, start + batch)])
-        yield Progress(len(measured), len(windows), {"lowest_score": float(measured[:, 0].min())})
-        yield Preview(_map(params, windows, explained, measured), caption="so far", heatmap=True)
-    yield from _results(params, windows, explained, measured)
-    return Found(windows.spread(explained.score - measured[:, 0]), explained.target)
+    batch = params.batch or batch_size(run.network, image, part=part)
+    with run.state("occlusion", measured=image.new_zeros((0, 2)), batch=batch) as state:
+        while (done := len(state.measured)) < len(windows):
+            found = occluded.measured(done, done + run.inner_batch(state.batch))
+            state.measured = measured = torch.cat([state.measured, found])
+            yield Progress(len(measured), len(windows), {"lowest_score": float(measured[:, 0].min())})
+            yield Preview(_map(params, windows, explained, measured), caption="so far", heatmap=True)
+            yield state
+    yield from _results(params, windows, explained, state.measured)
+    return Found(windows.spread(explained.score - state.measured[:, 0]), explained.target, state.batch)
 
 
 def _check(params: OcclusionParams, height: int, width: int) -> None:

@@ -25,9 +25,10 @@ class ScoredParams(ImageParams):
         ),
     )
 
-    def for_comparison(self, target: Target | None) -> Self:
+    def for_comparison(self, target: Target | None, batch: int | None) -> Self:
         """The parameters by which another network is explained, so that the two maps can be compared."""
-        return self if target is None else self.model_copy(update={"target": target})
+        chosen = {"target": target, "batch": batch}
+        return self.model_copy(update={name: value for name, value in chosen.items() if value is not None})
 
 
 class AttributionParams(ScoredParams):

@@ -59,11 +59,11 @@ def rise(run: Run[RiseParams]) -> Reporting:
     measure = params.measure if explained.target.is_class else "score"
     if measure != params.measure:
         yield Note(f"{explained.target} has no probability: its value is averaged instead")
-    values, mean = yield from _running_mean(run, explained.target, probability=measure == "probability")
+    values, mean, batch = yield from _running_mean(run, explained.target, probability=measure == "probability")
     caption = f"mean {measure} of {explained.target} while a pixel is visible, {params.samples} masks"
     yield Heatmap("rise", values, caption=caption)
     yield Scores({"masks": float(params.samples), "mean_measure": mean})
-    return Found(values, explained.target)
+    return Found(values, explained.target, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +106,25 @@ class RandomMasks:
 
 def _running_mean(
     run: Run[RiseParams], target: Target, *, probability: bool
-) -> Generator[Event, None, tuple[Tensor, float]]:
-    """The (H, W) map and the mean of the measure, as masks come in."""
+) -> Generator[Event, None, tuple[Tensor, float, int]]:
+    """The (H, W) map and the mean of the measure, as masks come in; and how many at once, before thrift."""
     params, network, image = run.params, run.network, run.image
     height, width = image.shape[-2:]
     drawn = RandomMasks.drawn(run.rng, params.samples, params.cells, params.p, (height, width))
-    batch = run.inner_batch(params.batch or batch_size(network, image, part=0.5))
-    sums, values, total = image.new_zeros((height, width)), image.new_zeros((height, width)), 0.0
-    for start in range(0, params.samples, batch):
-        masks = drawn.masks(start, start + batch, image.device)
-        masked = for_convolutions(_masked(run, masks))
-        measured = _measured(network, masked, target, probability=probability)
-        sums += (measured.view(-1, 1, 1) * masks[:, 0]).sum(0)
-        total += float(measured.sum())
-        done = start + len(masks)
-        values = sums / (done * params.p)
-        yield Progress(done, params.samples, {"mean_measure": total / done})
-        yield Preview(values, caption=f"{done} of {params.samples} masks", heatmap=True)
-    return values, total / params.samples
+    batch = params.batch or batch_size(network, image, part=0.5)
+    with run.state("rise", sums=image.new_zeros((height, width)), total=0.0, done=0, batch=batch) as state:
+        while state.done < params.samples:
+            masks = drawn.masks(state.done, state.done + run.inner_batch(state.batch), image.device)
+            masked = for_convolutions(_masked(run, masks))
+            measured = _measured(network, masked, target, probability=probability)
+            state.sums += (measured.view(-1, 1, 1) * masks[:, 0]).sum(0)
+            state.total += float(measured.sum())
+            state.done += len(masks)
+            yield Progress(state.done, params.samples, {"mean_measure": state.total / state.done})
+            so_far = state.sums / (state.done * params.p)
+            yield Preview(so_far, caption=f"{state.done} of {params.samples} masks", heatmap=True)
+            yield state
+    return state.sums / (params.samples * params.p), state.total / params.samples, state.batch
 
 
 def _masked(run: Run[RiseParams], masks: Tensor) -> Tensor:

@@ -59,10 +59,10 @@ def score_cam(run: Run[ScoreCamParams]) -> Reporting:
     total, count = _masks_in(plans), sum(values.shape[1] for values in maps.values())
     if total < count:
         yield Note(f"{total} of {count} maps are used as masks; the others are constant or below k")
-    cams = yield from _scored(run, maps, plans, explained.target)
+    cams, batch = yield from _scored(run, maps, plans, explained.target)
     values = yield from cam_results("score_cam", cams, image, what=f"evidence for {explained.target}")
     yield Scores({"baseline_score": floor, "masks": float(total)})
-    return Found(values, explained.target)
+    return Found(values, explained.target, batch)
 
 
 def masks(maps: Tensor, image: Tensor) -> Tensor:
@@ -93,22 +93,25 @@ def _plan(maps: Tensor, k: int | None, floor: float) -> tuple[Tensor, Tensor]:
 
 def _scored(
     run: Run[ScoreCamParams], maps: Mapping[str, Tensor], plans: Mapping[str, tuple[Tensor, Tensor]], target: Target
-) -> Generator[Event, None, dict[str, Tensor]]:
-    """The maps' cams, as scores come in."""
-    done, total = 0, _masks_in(plans)
-    batch = run.inner_batch(run.params.batch or batch_size(run.network, run.image, part=0.5))
-    cams = {}
-    for layer, values in maps.items():
-        chosen, scores = plans[layer]
-        cams[layer] = score_weighted(values, scores)
-        for start in range(0, len(chosen), batch):
-            channels = chosen[start : start + batch]
-            scores[channels] = _scores(run, values[0, channels], target)
-            done += len(channels)
+) -> Generator[Event, None, tuple[dict[str, Tensor], int]]:
+    """The maps' cams, as scores come in; and how many at once, before thrift."""
+    total, cams = _masks_in(plans), {}
+    batch = run.params.batch or batch_size(run.network, run.image, part=0.5)
+    first = {layer: scores for layer, (_, scores) in plans.items()}
+    with run.state("score_cam", scores=first, done=dict.fromkeys(plans, 0), batch=batch) as state:
+        for layer, values in maps.items():
+            chosen, scores = plans[layer][0], state.scores[layer]
             cams[layer] = score_weighted(values, scores)
-            yield Progress(done, total, {"highest_score": float(scores[channels].max())})
-            yield Preview(drawn(cams, run.image), caption=f"{done} of {total} masks", heatmap=True)
-    return cams
+            while (start := state.done[layer]) < len(chosen):
+                channels = chosen[start : start + run.inner_batch(state.batch)]
+                scores[channels] = _scores(run, values[0, channels], target)
+                state.done[layer] += len(channels)
+                cams[layer] = score_weighted(values, scores)
+                done = sum(state.done.values())
+                yield Progress(done, total, {"highest_score": float(scores[channels].max())})
+                yield Preview(drawn(cams, run.image), caption=f"{done} of {total} masks", heatmap=True)
+                yield state
+    return cams, state.batch
 
 
 def _masks_in(plans: Mapping[str, tuple[Tensor, Tensor]]) -> int:

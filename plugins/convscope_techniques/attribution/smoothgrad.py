@@ -71,7 +71,7 @@ def smoothgrad(run: Run[SmoothGradParams]) -> Reporting:
     with torch.no_grad():
         explained = explain(run.network, image, params.target)
     yield from explained.events(run.network)
-    average = yield from _accumulated(run, explained.target)
+    average, batch = yield from _accumulated(run, explained.target)
     values = reduced(average, params.reduce, signed=params.signed)[0]
     caption = f"sensitivity of {explained.target} to each pixel, {params.average} over {params.samples} noisy copies"
     if params.reduce == "none":
@@ -81,23 +81,26 @@ def smoothgrad(run: Run[SmoothGradParams]) -> Reporting:
         yield Heatmap("smoothgrad", capped(values[0], params.cap), signed=params.signed, caption=caption)
     yield events.Tensor("gradient", average[0], caption=f"{params.average} of the gradients, pixels in [0, 1]")
     shown = reduced(average, "max", signed=params.signed)[0] if params.reduce == "none" else values
-    return Found(shown[0], explained.target)
+    return Found(shown[0], explained.target, batch)
 
 
-def _accumulated(run: Run[SmoothGradParams], target: Target) -> Generator[Event, None, Tensor]:
-    """The (1, 3, H, W) average as samples come in."""
+def _accumulated(run: Run[SmoothGradParams], target: Target) -> Generator[Event, None, tuple[Tensor, int]]:
+    """The (1, 3, H, W) average as samples come in; and how many at once, before thrift."""
     params, image = run.params, run.image
     deviation = params.sigma * (image.max() - image.min())
-    batch = run.inner_batch(params.batch or batch_size(run.network, image, gradients=True))
-    sums, average = torch.zeros_like(image).repeat(2, 1, 1, 1), image
-    for start in range(0, params.samples, batch):
-        done = min(start + batch, params.samples)
-        sums += _moments(run.network, image + deviation * _noise(image, done - start), target)
-        average = _average(sums / done, params.average)
-        yield Progress(done, params.samples)
-        shown = reduced(average, "max" if params.reduce == "none" else params.reduce, signed=params.signed)
-        yield Preview(capped(shown[0, 0], params.cap), caption=f"{done} of {params.samples} samples", heatmap=True)
-    return average
+    batch = params.batch or batch_size(run.network, image, gradients=True)
+    with run.state("smoothgrad", sums=torch.zeros_like(image).repeat(2, 1, 1, 1), done=0, batch=batch) as state:
+        while state.done < params.samples:
+            count = min(run.inner_batch(state.batch), params.samples - state.done)
+            state.sums += _moments(run.network, image + deviation * _noise(image, count), target)
+            state.done += count
+            yield Progress(state.done, params.samples)
+            average = _average(state.sums / state.done, params.average)
+            shown = reduced(average, "max" if params.reduce == "none" else params.reduce, signed=params.signed)
+            caption = f"{state.done} of {params.samples} samples"
+            yield Preview(capped(shown[0, 0], params.cap), caption=caption, heatmap=True)
+            yield state
+    return _average(state.sums / state.done, params.average), state.batch
 
 
 def _noise(image: Tensor, count: int) -> Tensor:
