@@ -121,7 +121,8 @@ def feature_visualization(run: Run[FeatureVisualizationParams]) -> Iterator[Even
         shown=_row, keep="last", steered=run.params.model_dump(mode="json", include=_OBJECTIVE),
     )  # fmt: skip
     yield Note(f"visualizes {wish.name}")
-    outcome = yield from descent.run(run, begin, caption=wish.name)
+    with wish.state:
+        outcome = yield from descent.run(run, begin, caption=wish.name)
     before, pixels = wish.code.pixels(begin), outcome.pixels.detach()
     if len(pixels) == 1:
         yield Image("feature_visualization", pixels, caption=f"what {wish.name} looks for")
@@ -150,7 +151,7 @@ class _Wish:
         self.targets = [] if self.direction else [network.resolve(target, blank) for target in self._asked()]
         self._at_place = any(target.kind == "neuron" for target in self.targets)
         self._weights = torch.tensor(params.weights or (1.0,) * len(self.targets), device=network.device)
-        self._state = run.state("wish", seen=0)
+        self.state = run.state("wish", seen=0)
 
     @property
     def name(self) -> str:
@@ -174,8 +175,8 @@ class _Wish:
     def objective(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
         params = self._run.params
         seen = self._shake(pixels, self._run.rng)
-        self._state.seen += 1
-        with self._run.network.gradient_rule("redirected") if self._state.seen <= _REDIRECTED else nullcontext():
+        self.state.seen += 1
+        with self._run.network.gradient_rule("redirected") if self.state.seen <= _REDIRECTED else nullcontext():
             terms = {"target": -self.scores(_back_to(seen, pixels.shape[-2:]) if self._at_place else seen).sum()}
         if params.variation:
             terms["variation"] = params.variation * total_variation(pixels)
