@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from benchmarks.harness import scratch, wait_until
+from benchmarks.harness import Server, scratch, wait_until
 from benchmarks.result import Measure, Result, median, percentile
 from benchmarks.ticking import TICKING
 
 import convscope
 from convscope import aio
-from convscope.testing import ServerProcess
 
 RUNS = 10
 WATCHERS = 50
@@ -26,18 +25,26 @@ def run(*, quick: bool = False) -> Result:
     alone: list[float] = []
     watched: list[float] = []
     latencies: list[float] = []
+    ours: list[float] = []
+    theirs: list[float] = []
     flags = "--devices", "cpu", "--plugin", TICKING
     with (
         scratch() as data,
-        ServerProcess(data, *flags, max_live_runs=RUNS, drain_grace=1) as server,
+        Server(data, *flags, max_live_runs=RUNS, drain_grace=1) as server,
         convscope.connect(server.address) as client,
     ):
         _seconds(client, _begin(client, 5))
         for _ in range(rounds):
-            alone.append(_seconds(client, _begin(client, steps)))
             runs = _begin(client, steps)
+            began = _worked(server)
+            alone.append(_seconds(client, runs))
+            unwatched = _worked(server) - began
+            runs = _begin(client, steps)
+            began, began_here = _worked(server), time.process_time()
             latencies += asyncio.run(_watch_all(server.address, runs))
+            theirs.append(time.process_time() - began_here)
             watched.append(_seconds(client, runs))
+            ours.append(_worked(server) - began - unwatched)
     speeds = [before / beside for before, beside in zip(alone, watched, strict=True)]
     measures = (
         Measure("p99 from yield to watcher", percentile(latencies, 99), LATENCY_BOUND, "s"),
@@ -49,8 +56,16 @@ def run(*, quick: bool = False) -> Result:
         "step": median(alone) / (RUNS * steps),
         "alone": median(alone),
         "watched": median(watched),
+        "CPU of the front end per event and watcher": median(ours) / (WATCHERS * steps),
+        "CPU of a watcher per event": median(theirs) / (WATCHERS * steps),
     }
     return Result("watchers", measures, details)
+
+
+def _worked(server: Server) -> float:
+    """CPU seconds of the front end so far, which tell more than times where other programs run beside."""
+    times = server.process.cpu_times()
+    return times.user + times.system
 
 
 def _begin(client: convscope.Client, steps: int) -> list[str]:

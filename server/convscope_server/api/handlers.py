@@ -15,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from convscope_server.access.principal import acting_as
 from convscope_server.api.admission import Admission
+from convscope_server.api.shared import Shared
 from convscope_server.api.status import DETAILS_KEY, grpc_code, internal_error, message_of, status_of
 from convscope_server.errors import RequestError
 
@@ -44,9 +45,10 @@ def handlers_of(
 
 def _handler(method: MethodDescriptor, servicer: object, admission: Admission) -> grpc.RpcMethodHandler[Any, Any]:
     behaviour = getattr(servicer, method_name(method.name))
+    write = GetMessageClass(method.output_type).SerializeToString
     coders: dict[str, Any] = {
         "request_deserializer": _reading(GetMessageClass(method.input_type).FromString),
-        "response_serializer": GetMessageClass(method.output_type).SerializeToString,
+        "response_serializer": Shared(write, size=len) if method.server_streaming else write,
     }
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(_many(behaviour, method, admission), **coders)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -13,6 +13,7 @@ from convscope.v1 import visualization_service_pb2 as pb
 from convscope_server.access.principal import acting
 from convscope_server.api import fields
 from convscope_server.api.convert import event_message, run_message
+from convscope_server.api.shared import Shared
 from convscope_server.api.validate import Validator
 from convscope_server.api.violations import Violations
 from convscope_server.errors import RequestError
@@ -31,13 +32,16 @@ class VisualizationServicer:
 
     runs: RunService
     validator: Validator
+    _message: Shared[LoggedEvent | Gap, run_pb2.RunEvent] = field(
+        default_factory=lambda: Shared(event_message, size=run_pb2.RunEvent.ByteSize), init=False
+    )
 
     async def visualize(self, request: run_pb2.VisualizeRequest) -> AsyncIterator[run_pb2.RunEvent]:
         """Submit and watch from the start; ends with the run's own status."""
         record = await self.runs.submit(await self.validator.run_request(request, watched=True))
         async with aclosing(self.runs.watch(record.id)) as entries:
             async for entry in entries:
-                yield event_message(entry)
+                yield self._message(entry)
                 _raise_if_failed(entry)
 
     async def submit_run(self, request: pb.SubmitRunRequest) -> pb.SubmitRunResponse:
@@ -60,7 +64,7 @@ class VisualizationServicer:
         )
         async with aclosing(watching) as entries:
             async for entry in entries:
-                yield event_message(entry)
+                yield self._message(entry)
 
     async def get_run(self, request: pb.GetRunRequest) -> pb.GetRunResponse:
         """A run as it is now."""

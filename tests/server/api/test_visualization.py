@@ -10,7 +10,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from convscope.v1 import run_pb2
 from convscope.v1 import visualization_service_pb2 as pb
+from convscope_server.api import visualization
+from convscope_server.api.convert import event_message
 from convscope_server.runs import events
+from convscope_server.runs.run import Gap, LoggedEvent
 from support.aio import eventually, in_loop
 from support.fake_engine import steps
 from support.port import Port, catalog_engine, refusal_of, serving, visualize
@@ -110,6 +113,31 @@ async def test_watching_goes_on_after_a_sequence(tmp_path: Path) -> None:
         quiet = await seen(port.visualization.WatchRun(pb.WatchRunRequest(run=whole[0].run, skip_previews=True)))
         assert not any(event.HasField("preview") for event in quiet)
         assert any(event.HasField("gap") for event in quiet)
+
+
+@in_loop
+async def test_an_event_becomes_a_message_once_for_all_who_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[LoggedEvent | Gap] = []
+
+    def counted(entry: LoggedEvent | Gap) -> run_pb2.RunEvent:
+        made.append(entry)
+        return event_message(entry)
+
+    monkeypatch.setattr(visualization, "event_message", counted)
+    engine = catalog_engine()
+    async with serving(engine, tmp_path) as port:
+        run = (await submitted(port)).id
+        await eventually(lambda: run in engine.runs)
+        request = pb.WatchRunRequest(run=run, every_preview=True)
+        calls = [aiter(port.visualization.WatchRun(request)) for _ in range(8)]
+        accepted = [await anext(call) for call in calls]
+        engine.emit(run, *(events.Progress(step, 50) for step in range(50)), events.Succeeded(events.Report()))
+        first, *others = [[begun, *await seen(call)] for begun, call in zip(accepted, calls, strict=True)]
+    assert [event.sequence for event in first] == list(range(1, len(first) + 1))
+    assert others == [first] * 7
+    assert [entry.sequence for entry in made if isinstance(entry, LoggedEvent)] == list(range(1, len(first) + 1))
 
 
 @in_loop
