@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams, TechniqueError
 from convscope_sdk.events import Image, Preview, Progress
-from convscope_sdk.inprocess import prepare
+from convscope_sdk.inprocess import prepare, start
 from convscope_techniques.synthesis.deepdream import DeepDreamParams, deepdream
+from convscope_techniques.synthesis.dream import Dream
 from convscope_techniques.synthesis.zoom import zoomed
 from support.collected import Collected
+from support.put_down import put_down
 from support.zoo import network_of, tiny
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 72, 3), dtype=np.uint8)
@@ -164,3 +167,66 @@ def test_a_guide_at_features_of_both_signs_comes_with_a_warning(layer: str, warn
 def test_a_guide_for_a_channel_is_refused() -> None:
     with pytest.raises(InvalidParams, match="name a layer alone"):
         list(deepdream.run(tiny(), PICTURE, target="conv2:1", extra_images={"guide": PICTURE}))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"octaves": 2, "steps": 3}, {"frames": 3, "zoom": 0.1, "octaves": 2, "steps": 2}, {"clip": False, "jitter": 0}],
+    ids=["octaves", "frames", "free"],
+)
+def test_it_goes_on_where_it_was_put_down(params: dict[str, Any]) -> None:
+    check_goes_on_where_it_was_put_down(Subject(deepdream, params=params))
+
+
+def _led_elsewhere(state: int, params: dict[str, Any], **others: Any) -> tuple[Collected, Collected]:
+    """A dream up to that state, and from there on with other parameters."""
+    before, saved = put_down(deepdream, tiny(), PICTURE, state=state, params=params)
+    return before, Collected(start(deepdream, tiny(), PICTURE, saved=saved, params={**params, **others}))
+
+
+def test_led_to_another_layer_it_goes_on_there_from_the_pixels_that_it_has() -> None:
+    params = {"size": 72, "octaves": 2, "steps": 4, "jitter": 0}
+    before, after = _led_elsewhere(6, {"layer": "conv2", **params}, layer="conv3", step_size=3.0)
+    reached, next_one = (torch.as_tensor(seen.all(Preview)[at].image) for seen, at in ((before, -1), (after, 0)))
+    moved, objective = Dream(tiny(), [tiny().resolve("conv3")], [1.0]).ascended(reached, 3 / 255)
+    assert torch.equal(next_one, moved.clamp(0, 1))
+    assert after.all(Progress)[0].metrics["objective"] == objective
+    assert [(p.step, p.total) for p in after.all(Progress)] == [(7, 8), (8, 8)]
+    assert "dreams at conv3 from step 7 on" in after.notes
+    assert after.one(Image, "deepdream").caption == "more of conv3"
+
+
+def test_led_to_what_it_dreams_of_already_it_says_nothing() -> None:
+    _, after = _led_elsewhere(2, {"layer": "conv2", "size": 72, "octaves": 1, "steps": 4}, steps=6, jitter=4)
+    assert after.notes == Collected(deepdream.run(tiny(), PICTURE, **SHORT)).notes[1:]
+    assert [(p.step, p.total) for p in after.all(Progress)] == [(step, 6) for step in range(3, 7)]
+
+
+def test_weights_may_be_turned_round_in_the_midst_of_it() -> None:
+    params = {"targets": ("conv2", "class:3"), "size": 72, "octaves": 1, "steps": 12, "jitter": 0}
+    _, after = _led_elsewhere(6, {**params, "weights": (1.0, 0.0)}, weights=(-1.0, 0.0))
+    objectives = [progress.metrics["objective"] for progress in after.all(Progress)]
+    assert objectives == sorted(objectives)
+    assert objectives[-1] < 0
+
+
+@pytest.mark.parametrize("state", [1, 3, 4])
+def test_led_to_a_neuron_it_goes_on_in_the_one_size_that_has_its_place(state: int) -> None:
+    params = {"size": 72, "octaves": 2, "steps": 2}
+    before, after = _led_elsewhere(state, {"layer": "conv2", **params}, layer=None, target="conv3:3@5,6")
+    assert tuple(after.tensor("deepdream").shape) == (3, 48, 72)
+    steps = [p.step for seen in (before, after) for p in seen.all(Progress)]
+    assert steps == sorted(set(steps))
+    back, layer = _led_elsewhere(1, {"target": "conv3:3@5,6", **params}, target=None, layer="conv2")
+    assert tuple(layer.tensor("deepdream").shape) == (3, 48, 72)
+    assert [(p.step, p.total) for seen in (back, layer) for p in seen.all(Progress)] == [(1, 2), (2, 2)]
+
+
+def test_a_film_may_become_longer_or_end_with_the_frame_that_it_is_at() -> None:
+    params = {"layer": "conv2", "size": 72, "octaves": 2, "steps": 2, "frames": 2}
+    whole = Collected(deepdream.run(tiny(), PICTURE, **{**params, "frames": 4}))
+    for frames, left in ((4, 11), (1, 1), (2, 3)):
+        _, after = _led_elsewhere(5 if frames != 1 else 3, params, frames=frames)
+        assert len(after.all(Progress)) == left
+        if frames == 4:
+            assert torch.equal(after.tensor("deepdream"), whole.tensor("deepdream"))

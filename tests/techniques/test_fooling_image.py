@@ -7,11 +7,14 @@ import pytest
 import skimage.data
 import torch
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.events import Image, Progress
+from convscope_sdk.inprocess import start
 from convscope_sdk.network import Network
 from convscope_techniques.synthesis.fooling_image import FoolingImageParams, fooling_image
 from support.collected import Collected
 from support.fickle import fickle
+from support.put_down import put_down
 from support.zoo import efficientnet
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -61,6 +64,31 @@ def test_a_picture_that_is_taken_for_the_target_already_is_left_alone() -> None:
     seen = fooled(label=ORDER[1], target=ORDER[0])
     assert seen.scores["success"] == seen.scores["l2"] == 0
     assert not seen.all(Progress)
+
+
+@pytest.mark.parametrize("params", [{}, {"step_size": 0.2, "steps": 60, "preview_every": 3}], ids=["quick", "slow"])
+def test_it_goes_on_where_it_was_put_down(params: dict[str, Any]) -> None:
+    check_goes_on_where_it_was_put_down(Subject(fooling_image, params={"steps": 40, **params}))
+
+
+def test_it_goes_on_on_the_way_back_too() -> None:
+    whole = Collected(fooling_image.run(fickle(), PICTURE))
+    climbed = int(whole.scores["steps"])
+    assert whole.scores["success"] == 1
+    for state in (climbed, climbed + 1, climbed + 6):
+        before, saved = put_down(fooling_image, fickle(), PICTURE, state=state)
+        after = Collected(start(fooling_image, fickle(), PICTURE, saved=saved, params={"steps": 200}))
+        assert torch.equal(after.tensor("adversarial"), whole.tensor("adversarial"))
+        assert [p.step for seen in (before, after) for p in seen.all(Progress)] == [p.step for p in whole.all(Progress)]
+
+
+def test_it_may_be_given_more_steps_or_fewer() -> None:
+    _, saved = put_down(fooling_image, fickle(), PICTURE, state=3, params={"step_size": 0.01, "steps": 10})
+    for steps in (2, 6, 20):
+        params = {"step_size": 0.01, "steps": steps, "preview_every": 2}
+        after = Collected(start(fooling_image, fickle(), PICTURE, saved=saved, params=params))
+        assert after.scores["steps"] == max(steps, 3)
+        assert after.scores["success"] == 0
 
 
 @pytest.mark.slow

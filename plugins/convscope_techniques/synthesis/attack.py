@@ -159,22 +159,25 @@ Attack = Callable[[Case, Ball, int, int], Generator[events.Event, None, Tensor]]
 
 
 def attacked(run: Run[P], attack: Attack, steps: int) -> Iterator[events.Event]:
-    """The events of a run that attacks within one ball, or ever larger ones; `steps` are those within one."""
+    """The events of a run that attacks within one ball, or ever larger ones; `steps` are those within one.
+
+    The rows of bounds that were tried are in a state, "sweep", for attacks with steps of their own to be put down in.
+    """
     case, params = Case.of(run), run.params
     bounds = params.bounds()[:1] if case.already else params.bounds()
-    rows: list[dict[str, Any]] = []
     verdict, ball = case.untouched, Ball(params.norm, bounds[0])
-    for number, bound in enumerate(bounds):
-        ball = Ball(params.norm, bound)
-        exact = yield from attack(case, ball, number * steps, len(bounds) * steps)
-        verdict = case.judged(exact, ball.on_grid(case.image, exact))
-        rows.append(_row(case, bound, verdict))
-        if verdict.fooled and not case.already:
-            break
+    with run.state("sweep", rows=[]) as sweep:
+        for bound in bounds[len(sweep.rows) :]:
+            ball = Ball(params.norm, bound)
+            exact = yield from attack(case, ball, len(sweep.rows) * steps, len(bounds) * steps)
+            verdict = case.judged(exact, ball.on_grid(case.image, exact))
+            sweep.rows = [*sweep.rows, _row(case, bound, verdict)]
+            if verdict.fooled and not case.already:
+                break
     yield from results(case, verdict, params.magnify)
     yield events.Scores({"epsilon": ball.epsilon})
     if params.sweep:
-        yield events.Table("sweep", rows, caption=f"bounds on {params.norm}, smallest first")
+        yield events.Table("sweep", sweep.rows, caption=f"bounds on {params.norm}, smallest first")
     if params.sweep and verdict.fooled and not case.already:
         yield events.Scores({"smallest_epsilon": ball.epsilon})
 

@@ -12,6 +12,7 @@ from convscope_sdk.errors import FieldViolation, InvalidParams
 from convscope_sdk.events import Event, Image, Note, Preview, Progress, Scores, Tensor
 from convscope_sdk.params import Fit, ImageParams
 from convscope_sdk.run import Run
+from convscope_sdk.state import State
 from convscope_sdk.target import LayerRef, Target, TargetField
 from convscope_sdk.technique import technique
 from convscope_techniques.synthesis.dream import Dream
@@ -93,7 +94,12 @@ class DeepDreamParams(ImageParams):
     needs={"image", "gradients"},
     cites="Mordvintsev, Olah & Tyka 2015, google/deepdream",
     extra_images={"guide": "A picture of what to dream of: the layer's features are led towards this one's."},
-)
+    resumable=True,
+    steers={
+        "layer", "target", "targets", "weights", "step_size", "jitter", "steps", "clip", "frames", "zoom",
+        "preview_every",
+    },
+)  # fmt: skip
 def deepdream(run: Run[DeepDreamParams]) -> Iterator[Event]:
     """The picture with more of what a layer already sees in it: DeepDream, octave by octave.
 
@@ -101,8 +107,9 @@ def deepdream(run: Run[DeepDreamParams]) -> Iterator[Event]:
     over places of max over q of a·b_q, b the guide's features, best behind a ReLU. Each step rolls the picture by a
     random jitter, moves it by step_size / mean|g| times the gradient g, and rolls it back. From octave to octave only
     the detail, what was added so far, is enlarged. Pictures larger than `tile` are seen through overlapping windows
-    that lie elsewhere in every step. With `frames`, the previews are those of a zoom. Image and tensor `deepdream`
-    have the input's size.
+    that lie elsewhere in every step. With `frames`, the previews are those of a zoom. A dream may be led elsewhere on
+    the way: with another layer or target it goes on from the pixels that it has. Image and tensor `deepdream` have the
+    input's size.
     """
     dream = _dream(run)
     sizes = _sizes(run, dream)
@@ -132,34 +139,59 @@ def _zoomed_in(
     run: Run[DeepDreamParams], dream: Dream, sizes: list[tuple[int, int]]
 ) -> Generator[Event, None, torch.Tensor]:
     """The last frame of a zoom; of one frame, the dream."""
-    params, pixels = run.params, run.image
-    for frame in range(params.frames):
-        if frame:
-            pixels = zoomed(pixels, params.zoom)
-        pixels = yield from _dreamt(run, dream, pixels, sizes, frame)
-        if params.frames > 1 and ((frame + 1) % params.preview_every == 0 or frame + 1 == params.frames):
-            yield Preview(_shown(pixels, clip=params.clip), caption=f"frame {frame + 1} of {params.frames}")
-    return pixels
+    params = run.params
+    with run.state("film", picture=run.image, frame=0, step=0, of=dream.name) as film:
+        while True:
+            pixels = yield from _dreamt(run, dream, film, sizes)
+            film.frame += 1
+            if params.frames > 1 and (film.frame % params.preview_every == 0 or film.frame >= params.frames):
+                yield Preview(_shown(pixels, clip=params.clip), caption=f"frame {film.frame} of {params.frames}")
+            if film.frame >= params.frames:
+                return pixels
+            film.picture = zoomed(pixels, params.zoom)
 
 
 def _dreamt(
-    run: Run[DeepDreamParams], dream: Dream, picture: torch.Tensor, sizes: list[tuple[int, int]], frame: int
+    run: Run[DeepDreamParams], dream: Dream, film: State, sizes: list[tuple[int, int]]
 ) -> Generator[Event, None, torch.Tensor]:
+    """A frame, from the smallest octave to the picture's own size."""
     params = run.params
-    step, total = frame * len(sizes) * params.steps, params.frames * len(sizes) * params.steps
-    pixels = base = resized(picture, sizes[0])
-    for octave, size in enumerate(sizes, 1):
-        detail, base = pixels - base, resized(picture, size)
-        pixels = base + resized(detail, size)
-        for _ in range(params.steps):
-            pixels, objective = dream.ascended(pixels, params.step_size / 255, _offset(run, dream, size))
-            if params.clip:
-                pixels = pixels.clamp(0, 1)
-            step += 1
-            yield Progress(step, total, {"objective": objective, "octave": octave})
-            if params.frames == 1 and step % params.preview_every == 0:
-                yield Preview(_shown(pixels, clip=params.clip), caption=f"octave {octave} of {len(sizes)}")
-    return pixels
+    with run.state("frame", pixels=resized(film.picture, sizes[0]), to_come=len(sizes) - 1, step=0) as state:
+        if film.of != dream.name:
+            film.of = dream.name
+            yield Note(f"dreams at {dream.name} from step {film.step + 1} on")
+        if state.to_come >= len(sizes):  # what it dreams of now has one place in one size
+            state.pixels, state.to_come, state.step = _enlarged(state.pixels, film.picture, sizes[-1]), 0, 0
+        while True:
+            size, octave = sizes[-1 - state.to_come], len(sizes) - state.to_come
+            while state.step < params.steps:
+                pixels, objective = dream.ascended(state.pixels, params.step_size / 255, _offset(run, dream, size))
+                state.pixels = pixels.clamp(0, 1) if params.clip else pixels
+                state.step, film.step = state.step + 1, film.step + 1
+                total = film.step + _left(params, film, state, len(sizes))
+                yield Progress(film.step, total, {"objective": objective, "octave": octave})
+                if params.frames == 1 and film.step % params.preview_every == 0:
+                    yield Preview(_shown(state.pixels, clip=params.clip), caption=f"octave {octave} of {len(sizes)}")
+                yield state
+            if not state.to_come:
+                break
+            state.to_come, state.step = state.to_come - 1, 0
+            state.pixels = _enlarged(state.pixels, film.picture, sizes[-1 - state.to_come])
+        dreamt: torch.Tensor = state.pixels
+    return dreamt
+
+
+def _enlarged(pixels: torch.Tensor, picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """The picture in that size, with the detail that was added to it in another."""
+    height, width = pixels.shape[-2:]
+    return resized(picture, size) + resized(pixels - resized(picture, (height, width)), size)
+
+
+def _left(params: DeepDreamParams, film: State, state: State, octaves: int) -> int:
+    """Steps of this octave, of those to come, and of further frames."""
+    frames = max(params.frames - film.frame - 1, 0)
+    left: int = params.steps * (1 + state.to_come + frames * octaves) - state.step
+    return left
 
 
 def _offset(run: Run[DeepDreamParams], dream: Dream, size: tuple[int, int]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from convscope_sdk.events import Event, Preview, Progress, Scores
 from convscope_sdk.run import Run
+from convscope_sdk.state import State
 from convscope_sdk.target import TargetField, target_field
 from convscope_sdk.technique import technique
 from convscope_techniques.synthesis.attack import AttackParams, Case, Verdict, results
@@ -37,6 +38,8 @@ class FoolingImageParams(AttackParams):
     "fooling_image",
     needs={"image", "gradients", "classes"},
     cites="Szegedy et al. 2013, arXiv:1312.6199; Stanford CS231n, assignment 3",
+    resumable=True,
+    steers={"steps", "step_size", "magnify", "preview_every"},
 )
 def fooling_image(run: Run[FoolingImageParams]) -> Iterator[Event]:
     """A picture that looks as before and is taken for another class, with the smallest change that holds.
@@ -47,43 +50,54 @@ def fooling_image(run: Run[FoolingImageParams]) -> Iterator[Event]:
     before; table `probabilities`. It says how near another class is, and little about what the class looks like.
     """
     case = Case.of(run)
-    verdict, steps = yield from _climbed(run, case)
-    if verdict.fooled and not case.already:
-        verdict = yield from _shortened(run, case, verdict)
+    canvas = Centred.of(case.network, "deviations")
+    code, verdict = canvas.code(case.image), case.untouched
+    with run.state("climb", code=code, verdict=tuple(verdict), step=0, most=run.params.steps) as climb:
+        yield from _climbed(run, case, canvas, climb)
+        verdict = Verdict(*climb.verdict)
+        if verdict.fooled and not case.already:
+            verdict = yield from _shortened(run, case, verdict, climb.most)
     if not case.already:
-        total = run.params.steps + run.params.halvings
+        total = climb.most + run.params.halvings
         yield Progress(total, total)
     yield from results(case, verdict, run.params.magnify)
-    yield Scores({"steps": float(steps)})
+    yield Scores({"steps": float(climb.step)})
 
 
-def _climbed(run: Run[FoolingImageParams], case: Case) -> Generator[Event, None, tuple[Verdict, int]]:
-    """The first picture on the way up that holds, or the last of all, and the number of steps to it."""
-    params, canvas = run.params, Centred.of(case.network, "deviations")
-    total = params.steps + params.halvings
-    code, verdict, step = canvas.code(case.image), case.untouched, 0
-    while not verdict.fooled and step < params.steps:
-        gradient, value = _logit_gradient(case, canvas, code)
-        code = canvas.clipped(code + params.step_size * gradient / gradient.norm().clamp(min=1e-12))
-        pixels, step = canvas.pixels(code).clamp(0, 1), step + 1
-        verdict = case.judged(pixels, pixels)
-        yield Progress(step, total, {"objective": value})
-        if step % params.preview_every == 0:
-            yield Preview(pixels, caption=f"step {step}")
-    return verdict, step
+def _climbed(run: Run[FoolingImageParams], case: Case, canvas: Centred, climb: State) -> Iterator[Event]:
+    """Up to the first picture that holds, or the last of all."""
+    params = run.params
+    if not Verdict(*climb.verdict).fooled:
+        climb.most = max(params.steps, climb.step)
+    while not Verdict(*climb.verdict).fooled and climb.step < climb.most:
+        gradient, value = _logit_gradient(case, canvas, climb.code)
+        climb.code = canvas.clipped(climb.code + params.step_size * gradient / gradient.norm().clamp(min=1e-12))
+        pixels, climb.step = canvas.pixels(climb.code).clamp(0, 1), climb.step + 1
+        climb.verdict = tuple(case.judged(pixels, pixels))
+        yield Progress(climb.step, climb.most + params.halvings, {"objective": value})
+        if climb.step % params.preview_every == 0:
+            yield Preview(pixels, caption=f"step {climb.step}")
+        yield climb
 
 
-def _shortened(run: Run[FoolingImageParams], case: Case, verdict: Verdict) -> Generator[Event, None, Verdict]:
+def _shortened(
+    run: Run[FoolingImageParams], case: Case, verdict: Verdict, done: int
+) -> Generator[Event, None, Verdict]:
     """The nearest picture that holds on the straight way back, to one part in 2^halvings."""
-    params, change = run.params, verdict.exact - case.image
-    low, high, total = 0.0, 1.0, params.steps + params.halvings
-    for number in range(1, params.halvings + 1):
-        middle = (low + high) / 2
-        pixels = case.image + middle * change
-        tried = case.judged(pixels, pixels)
-        low, high, verdict = (low, middle, tried) if tried.fooled else (middle, high, verdict)
-        yield Progress(params.steps + number, total, {"part": middle})
-    return verdict
+    change, halvings = verdict.exact - case.image, run.params.halvings
+    with run.state("way back", low=0.0, high=1.0, number=0, verdict=tuple(verdict)) as back:
+        while back.number < halvings:
+            middle = (back.low + back.high) / 2
+            pixels = case.image + middle * change
+            tried = case.judged(pixels, pixels)
+            if tried.fooled:
+                back.high, back.verdict = middle, tuple(tried)
+            else:
+                back.low = middle
+            back.number += 1
+            yield Progress(done + back.number, done + halvings, {"part": middle})
+            yield back
+        return Verdict(*back.verdict)
 
 
 def _logit_gradient(case: Case, canvas: Centred, code: torch.Tensor) -> tuple[torch.Tensor, float]:

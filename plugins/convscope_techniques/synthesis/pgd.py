@@ -29,7 +29,13 @@ class PgdParams(BallParams):
     preview_every: int = Field(1, ge=1, le=10_000, description="Show every so many steps.")
 
 
-@technique("pgd", needs={"image", "gradients", "classes"}, cites="Madry et al. 2017, arXiv:1706.06083")
+@technique(
+    "pgd",
+    needs={"image", "gradients", "classes"},
+    cites="Madry et al. 2017, arXiv:1706.06083",
+    resumable=True,
+    steers={"step_size", "magnify", "preview_every"},
+)
 def pgd(run: Run[PgdParams]) -> Iterator[Event]:
     """A picture within a bound that the network mistakes: projected gradient descent on its cross-entropy.
 
@@ -42,12 +48,16 @@ def pgd(run: Run[PgdParams]) -> Iterator[Event]:
 
     def descend(case: Case, ball: Ball, done: int, total: int) -> Generator[Event, None, torch.Tensor]:
         size = params.step_size or _SHARE[ball.norm] * ball.epsilon
-        pixels = ball.random(case.image) if params.random_start else case.image
-        for step in range(1, params.steps + 1):
-            pixels = ball.project(case.image, pixels + size * ball.direction(case.uphill(pixels)))
-            yield Progress(done + step, total, {"epsilon": ball.epsilon})
-            if step % params.preview_every == 0:
-                yield Preview(pixels, caption=f"within {ball.epsilon:.3g}")
+        begin = ball.random(case.image) if params.random_start else case.image
+        with run.state("ball", pixels=begin, step=0) as state:
+            while state.step < params.steps:
+                uphill = ball.direction(case.uphill(state.pixels))
+                state.pixels, state.step = ball.project(case.image, state.pixels + size * uphill), state.step + 1
+                yield Progress(done + state.step, total, {"epsilon": ball.epsilon})
+                if state.step % params.preview_every == 0:
+                    yield Preview(state.pixels, caption=f"within {ball.epsilon:.3g}")
+                yield state
+            pixels: torch.Tensor = state.pixels
         return pixels
 
     yield from attacked(run, descend, params.steps)
