@@ -47,7 +47,9 @@ def run(*, quick: bool = False) -> Result:
     details: dict[str, float] = {}
     for name, points in (("clusters", _clusters(count)), ("patches", _patches(count)), ("digits", _digits(count))):
         theirs, peer = _timed(lambda points=points: TSNE(perplexity=30, random_state=0).fit_transform(points))
-        ours, layout = _timed(lambda points=points: _last(Tsne(30, Tsne.steps_for(len(points))).run(points)).layout)
+        ours, layout = _timed(
+            lambda points=points: _last(Tsne(30, Tsne.steps_for(len(points))).begin(points).run()).layout
+        )
         trusted = [trustworthiness(points, made, n_neighbors=5) for made in (layout, peer)]
         measures += [
             Measure(f"t-SNE of {name}: scikit-learn / ours", theirs / ours, TSNE_TIMES, at_least=True),

@@ -113,7 +113,7 @@ def _divergence(embedding: openTSNE.TSNEEmbedding, layout: np.ndarray[Any, Any])
 
 
 def _frames(layout: Tsne, points: np.ndarray[Any, Any]) -> list[tsne.Frame]:
-    found, stream = [], layout.run(points)
+    found, stream = [], layout.begin(points).run()
     while True:
         try:
             found.append(next(stream))

@@ -10,14 +10,17 @@ import pytest
 import torch
 from PIL import Image as PILImage
 
-from convscope_sdk.errors import InvalidParams, NotApplicable, UnknownName
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
+from convscope_sdk.errors import InvalidImageSet, InvalidParams, NotApplicable, UnknownName
 from convscope_sdk.events import Image, Preview, Progress, Table
 from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_sdk.image_sets.image_set import ImageSet
+from convscope_sdk.inprocess import start
 from convscope_techniques.embedding.embedding import embedding
 from convscope_techniques.embedding.projection import umap_layout
 from support.collected import Collected
 from support.image_sets import folder_of
+from support.put_down import put_down
 from support.zoo import tiny
 
 
@@ -130,3 +133,24 @@ def test_another_look_at_the_same_set_opens_no_picture(tmp_path: Path, monkeypat
     second = _embed(sets, method="pca")
     np.testing.assert_array_equal(second.one(Image, "scatter").image, first.one(Image, "scatter").image)
     assert second.all(Progress)[-1].step == second.all(Progress)[-1].total
+
+
+def test_it_goes_on_where_tsne_was_put_down() -> None:
+    check_goes_on_where_it_was_put_down(Subject(embedding, params={"steps": 300, "size": 64, "preview_every": 70}))
+
+
+def test_it_can_be_told_to_form_for_longer(sets: ImageSets) -> None:
+    given = {"image_sets": sets, "params": {"image_set": "mine", "size": 64, "steps": 250}}
+    _, saved = put_down(embedding, tiny(), state=5, **given)
+    given["params"] = {**given["params"], "steps": 400, "preview_every": 100}
+    rest = Collected(start(embedding, tiny(), saved=saved, **given))
+    assert torch.equal(rest.tensor("coordinates"), _embed(sets, size=64, steps=400).tensor("coordinates"))
+
+
+def test_it_does_not_go_on_with_pictures_that_are_others_by_now(tmp_path: Path) -> None:
+    given = {"image_sets": {"mine": folder_of(tmp_path, 9)}, "params": {"image_set": "mine", "size": 64, "steps": 250}}
+    _, saved = put_down(embedding, tiny(), state=1, **given)
+    first = min(tmp_path.rglob("*.png"))
+    PILImage.new("RGB", (40, 40), (90, 60, 30)).save(first)
+    with pytest.raises(InvalidImageSet, match="not what it was"):
+        list(start(embedding, tiny(), saved=saved, **given))

@@ -124,6 +124,19 @@ class ImageSet:
         assert self._digests is not None
         return self._digests
 
+    def check_is(self, digest: str) -> None:
+        """Refuses to go on with what was made of the set when it was another, where a run is taken up.
+
+        Raises:
+            InvalidImageSet: its pictures are not those of that `digest`.
+        """
+        if digest != self.digest:
+            raise InvalidImageSet(
+                f"image set {self.name!r} is not what it was when this run was put down; begin a new one",
+                reason="IMAGE_SET_CHANGED",
+                metadata={"image_set": self.name},
+            )
+
     def index(
         self,
         layers: Collection[str] = ("penultimate",),

@@ -65,6 +65,8 @@ class EmbeddingParams(Params):
     needs={"image_set"},
     cites="van der Maaten & Hinton 2008; Karpathy 2014; McInnes et al. 2018, arXiv:1802.03426",
     stall_seconds=900,
+    resumable=True,
+    steers={"steps", "preview_every"},
 )
 def embedding(run: Run[EmbeddingParams]) -> Iterator[Event]:
     """An image set laid out so that pictures which a layer takes for alike lie together.
@@ -81,11 +83,12 @@ def embedding(run: Run[EmbeddingParams]) -> Iterator[Event]:
     steps = params.steps or Tsne.steps_for(len(image_set))
     further = -(-len(image_set) // BATCH) + steps
     index = yield from image_set.index([params.layer], further_steps=further)
+    image_set.check_is(run.state("image set", digest=image_set.digest).digest)
     view = _View.of(run, index, steps)
     total = len(image_set) + further
     edge = next((edge for most, edge in _EDGES if len(index) <= most), _SMALLEST_EDGE)
     pictures = yield from thumbnails(index, params.layer, edge, done=len(image_set), total=total)
-    layout = yield from view.lay_out(pictures, done=total - steps, total=total)
+    layout = yield from view.lay_out(run, pictures, done=total - steps, total=total)
     grid = yield from _placed(layout, pictures)
     yield Progress(total, total)
     yield Image("scatter", scatter_of(layout, pictures, params.size), caption=f"{view.name}, pictures at their places")
@@ -134,7 +137,9 @@ class _View:
             return self.features
         return unit_rows(self.features).astype(np.float32)
 
-    def lay_out(self, pictures: Pictures, *, done: int, total: int) -> Generator[Event, None, Layout]:
+    def lay_out(
+        self, run: Run[EmbeddingParams], pictures: Pictures, *, done: int, total: int
+    ) -> Generator[Event, None, Layout]:
         """(n, 2), with progress and previews while t-SNE forms."""
         params, n = self.params, len(self.features)
         reduced = principal_components(self.compared, params.components, self.seed)
@@ -150,16 +155,23 @@ class _View:
             return umap_layout(
                 reduced.coordinates, neighbors=params.neighbors, min_dist=params.min_dist, seed=self.seed
             )
-        return (yield from self._tsne(reduced.coordinates, pictures, done=done, total=total))
+        return (yield from self._tsne(run, reduced.coordinates, pictures, done=done, total=total))
 
     def _tsne(
-        self, features: NDArray[np.float32], pictures: Pictures, *, done: int, total: int
+        self,
+        run: Run[EmbeddingParams],
+        features: NDArray[np.float32],
+        pictures: Pictures,
+        *,
+        done: int,
+        total: int,
     ) -> Generator[Event, None, Layout]:
         params = self.params
         perplexity = Tsne.perplexity_for(len(features), params.perplexity)
         if params.perplexity is None and perplexity < 30:  # noqa: PLR2004 - the default
             yield Note(f"perplexity {perplexity:.3g}, (n - 1) / 3: 30 is too large for {len(features)} images")
-        frames = Tsne(perplexity, self.steps, params.preview_every, self.seed).run(features)
+        forming = Tsne(perplexity, self.steps, params.preview_every, self.seed).begin(features)
+        state, frames = run.state("t-SNE", forming=forming), forming.run()
         while True:
             try:
                 frame = next(frames)
@@ -168,6 +180,7 @@ class _View:
                 break
             yield Progress(done + frame.step, total, {"kl_divergence": frame.kl})
             yield Preview(scatter_of(frame.layout, pictures, _PREVIEW), caption=f"t-SNE after {frame.step} steps")
+            yield state
         yield Scores({"kl_divergence": frame.kl, "perplexity": perplexity})
         last: Layout = frame.layout
         return last

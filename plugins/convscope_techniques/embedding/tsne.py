@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +20,14 @@ from convscope_techniques.embedding.tsne_libraries import (
     scikit_problem,
 )
 
-__all__ = ["SCIKIT_UP_TO", "Frame", "Tsne"]
+__all__ = ["SCIKIT_UP_TO", "Forming", "Frame", "Tsne"]
 
 SCIKIT_UP_TO = 2000
 """Most points that scikit-learn lays out; beyond, openTSNE does."""
 
-_EXAGGERATION = 12.0
-_EXAGGERATED = 250
 _PERPLEXITY = 30.0
 _FEWEST = 4
 _CHECKED = 50  # scikit-learn looks every so many steps whether to go on
-_PATIENCE = 300
 _FLAT = 1e-7
 
 Floats = NDArray[np.float32]
@@ -49,6 +46,23 @@ class Frame:
     step: int
     layout: NDArray[Any]
     kl: float
+
+
+class Forming(Protocol):
+    """A layout that forms, step by step. After each frame it can be put down."""
+
+    def run(self) -> Generator[Frame, None, Frame]:
+        """Layouts from where it is, and the last as the generator's value."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on from here."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be where another one of the same features was.
+
+        Raises:
+            ValueError: it was of more or fewer points.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,91 +114,131 @@ class Tsne:
             raise InvalidParams(text, violations=[FieldViolation("params.perplexity", text)])
         return asked
 
-    def run(self, features: Floats) -> Generator[Frame, None, Frame]:
-        """Layouts of features (N, C) as they form, and the last as the generator's value.
+    def begin(self, features: Floats) -> Forming:
+        """A layout of features (N, C) before its first step.
 
         Raises:
             NotApplicable: there are more than `SCIKIT_UP_TO` points and no openTSNE.
         """
-        if len(features) <= SCIKIT_UP_TO:
-            return (yield from self._scikit(features))
-        return (yield from self._open(features))
-
-    def _scikit(self, features: Floats) -> Generator[Frame, None, Frame]:
-        affinities, points, rate = scikit_problem(features, perplexity=self.perplexity, seed=self.seed)
-        affinities *= _EXAGGERATION
-        descent = _Descent(affinities, points, rate, momentum=0.5)
-        done = yield from self._phase(descent, 0, min(_EXAGGERATED, self.steps), exaggeration=_EXAGGERATION)
-        affinities /= _EXAGGERATION
-        if done < self.steps:
-            descent = _Descent(affinities, descent.points, rate, momentum=0.8)
-            done = yield from self._phase(descent, done, self.steps, exaggeration=1)
-        return Frame(done, descent.points, descent.kl())
-
-    def _phase(self, descent: _Descent, done: int, end: int, *, exaggeration: float) -> Generator[Frame, None, int]:
-        patience = _EXAGGERATED if exaggeration > 1 else _PATIENCE
-        best, best_step = math.inf, done
-        for step in range(done + 1, end + 1):
-            checked, shown = step % _CHECKED == 0, step % self.every == 0
-            error, steepness = descent.step(measured=checked or shown)
-            if shown:
-                yield Frame(step, descent.points.copy(), error / exaggeration - math.log(exaggeration))
-            if not checked:
-                continue
-            if error < best:
-                best, best_step = error, step
-            elif step - best_step > patience:
-                return step
-            if steepness <= _FLAT:
-                return step
-        return end
-
-    def _open(self, features: Floats) -> Generator[Frame, None, Frame]:
-        embedding = open_problem(features, perplexity=self.perplexity, seed=self.seed)
-        affinities, done, kl = embedding.affinities, 0, math.nan
-        for stage in open_stages(len(features), self.steps):
-            if stage.grows:
-                embedding[:] = grown(embedding)
-            affinities.P *= stage.exaggeration  # once, as one call does: at every frame it would round differently
-            end = done + stage.steps
-            while done < end:
-                steps = min(self.every - done % self.every, end - done)
-                embedding.optimize(steps, inplace=True, exaggeration=None, **stage.options(len(features)))
-                done += steps
-                kl = float(embedding.kl_divergence) / stage.exaggeration - math.log(stage.exaggeration)
-                if done % self.every == 0:
-                    yield Frame(done, np.array(embedding), kl)
-            affinities.P /= stage.exaggeration
-        return Frame(done, np.array(embedding), kl)
+        return (_ByScikit if len(features) <= SCIKIT_UP_TO else _ByOpen)(self, features)
 
 
-class _Descent:
-    """Gradient descent with momentum and gains over scikit-learn's objective, a step at a time.
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """Steps of scikit-learn that are taken alike, up to a step, or until there is no gain for so many."""
 
-    Attributes:
-        points: (N, 2) the layout.
-    """
+    exaggeration: float
+    momentum: float
+    patience: int
+    end: float = math.inf
 
-    def __init__(self, affinities: Any, points: Floats, rate: np.float64, momentum: float) -> None:
-        self.points = points.copy()
-        self._affinities = affinities
-        self._rate = rate  # a float64 of NumPy, which makes float64 of the update, as in scikit-learn
-        self._momentum = momentum
-        self._update: NDArray[Any] = np.zeros_like(points)
-        self._gains = np.ones_like(points)
 
-    def step(self, *, measured: bool) -> tuple[float, float]:
+_PHASES = (_Phase(12.0, 0.5, 250, end=250), _Phase(1.0, 0.8, 300))
+
+
+class _ByScikit:
+    """Gradient descent with momentum and gains over scikit-learn's objective."""
+
+    _update: NDArray[Any]
+
+    def __init__(self, wanted: Tsne, features: Floats) -> None:
+        problem = scikit_problem(features, perplexity=wanted.perplexity, seed=wanted.seed)
+        self._affinities, points, self._rate = (
+            problem  # a float64 of NumPy, which makes float64 of the update, as there
+        )
+        self._points = points.copy()
+        self._steps, self._every, self._done = wanted.steps, wanted.every, 0
+        self._enter(0)
+
+    def run(self) -> Generator[Frame, None, Frame]:
+        for number, phase in enumerate(_PHASES):
+            self._affinities *= phase.exaggeration
+            while self._phase == number and self._done < self._steps:
+                if (frame := self._step(phase)) is not None:
+                    yield frame
+            self._affinities /= phase.exaggeration
+        kl, _ = scikit_divergence(self._affinities, self._points, measured=True)
+        return Frame(self._done, self._points, kl)
+
+    def state_dict(self) -> dict[str, Any]:
+        descent = {"points": self._points, "update": self._update, "gains": self._gains}
+        return {**descent, "done": self._done, "phase": self._phase, "best": self._best, "best_step": self._best_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["points"].shape != self._points.shape:
+            raise ValueError(f"there were {len(state['points'])} points, now there are {len(self._points)}")
+        self._points, self._update, self._gains = state["points"], state["update"], state["gains"]
+        self._done, self._phase = state["done"], state["phase"]
+        self._best, self._best_step = state["best"], state["best_step"]
+
+    def _enter(self, phase: int) -> None:
+        self._phase = phase
+        self._update = np.zeros_like(self._points)
+        self._gains = np.ones_like(self._points)
+        self._best, self._best_step = math.inf, self._done
+
+    def _step(self, phase: _Phase) -> Frame | None:
+        """One step, and where the phase ends with it the first of the next is to come."""
+        step = self._done + 1
+        checked, shown = step % _CHECKED == 0, step % self._every == 0
+        error, steepness = self._move(phase.momentum, measured=checked or shown)
+        self._done = step
+        if step == phase.end or (checked and self._is_over(error, steepness, phase.patience)):
+            self._enter(self._phase + 1)
+        kl = error / phase.exaggeration - math.log(phase.exaggeration)
+        return Frame(step, self._points.copy(), kl) if shown else None
+
+    def _move(self, momentum: float, *, measured: bool) -> tuple[float, float]:
         """Moves the points; the divergence before, NaN where not measured, and the length of the step's gradient."""
-        error, gradient = scikit_divergence(self._affinities, self.points, measured=measured)
+        error, gradient = scikit_divergence(self._affinities, self._points, measured=measured)
         turned = self._update * gradient < 0
         self._gains[turned] += 0.2
         self._gains[~turned] *= 0.8
         np.clip(self._gains, 0.01, np.inf, out=self._gains)
         gradient *= self._gains
-        self._update = self._momentum * self._update - self._rate * gradient
-        self.points += self._update
+        self._update = momentum * self._update - self._rate * gradient
+        self._points += self._update
         return error, float(np.linalg.norm(gradient))
 
-    def kl(self) -> float:
-        """The divergence of the layout as it is."""
-        return scikit_divergence(self._affinities, self.points, measured=True)[0]
+    def _is_over(self, error: float, steepness: float, patience: int) -> bool:
+        if error < self._best:
+            self._best, self._best_step = error, self._done
+        elif self._done - self._best_step > patience:
+            return True
+        return steepness <= _FLAT
+
+
+class _ByOpen:
+    """openTSNE's descent, in stages."""
+
+    def __init__(self, wanted: Tsne, features: Floats) -> None:
+        self._embedding = open_problem(features, perplexity=wanted.perplexity, seed=wanted.seed)
+        self._steps, self._every, self._done, self._kl = wanted.steps, wanted.every, 0, math.nan
+
+    def run(self) -> Generator[Frame, None, Frame]:
+        embedding, affinities, end = self._embedding, self._embedding.affinities, 0
+        for stage in open_stages(len(embedding), self._steps):
+            if stage.grows and self._done == end:
+                embedding[:] = grown(embedding)
+            # Once, as one call does: at every frame it would round differently. So, too, where the stage is over.
+            affinities.P *= stage.exaggeration
+            end += stage.steps
+            while self._done < end:
+                steps = min(self._every - self._done % self._every, end - self._done)
+                embedding.optimize(steps, inplace=True, exaggeration=None, **stage.options(len(embedding)))
+                self._done += steps
+                self._kl = float(embedding.kl_divergence) / stage.exaggeration - math.log(stage.exaggeration)
+                if self._done % self._every == 0:
+                    yield Frame(self._done, np.array(embedding), self._kl)
+            affinities.P /= stage.exaggeration
+        return Frame(self._done, np.array(embedding), self._kl)
+
+    def state_dict(self) -> dict[str, Any]:
+        descent = self._embedding.optimizer
+        moving = {"update": descent.update, "gains": descent.gains}
+        return {**moving, "points": np.asarray(self._embedding), "done": self._done, "kl": self._kl}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._embedding[:] = state["points"]
+        self._embedding.optimizer.update, self._embedding.optimizer.gains = state["update"], state["gains"]
+        self._done, self._kl = state["done"], state["kl"]

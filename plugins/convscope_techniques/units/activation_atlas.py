@@ -136,7 +136,7 @@ class _Atlas:
         if run.params.method == "umap":
             return umap_layout(reduced, neighbors=min(15, len(reduced) - 1), min_dist=0.1, seed=run.seed)
         layout = Tsne(Tsne.perplexity_for(len(reduced), None), Tsne.steps_for(len(reduced)), seed=run.seed)
-        frames = layout.run(reduced)
+        frames = layout.begin(reduced).run()
         while True:
             try:
                 frame = next(frames)
