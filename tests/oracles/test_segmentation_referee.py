@@ -10,8 +10,8 @@ import pytest
 import skimage.data
 
 from convscope_sdk.target import Target
-from convscope_techniques.segmentation.evidence import EvidenceParams, saliencies
-from convscope_techniques.segmentation.grab_cut import grab_cut
+from convscope_techniques.segmentation.evidence import Average, EvidenceParams
+from convscope_techniques.segmentation.grab_cut import GrabCut
 from convscope_techniques.segmentation.segmentation import seeds_of
 from support.referee import pixels_of
 from support.zoo import efficientnet
@@ -30,10 +30,11 @@ def test_five_iterations_give_opencvs_mask(photograph: str, fixed: bool) -> None
     """OpenCV begins with labels, not with models: it is given those of our first cut."""
     pixels = pixels_of(efficientnet(), PHOTOGRAPHS[photograph]())
     target = efficientnet().resolve(Target.parse("top1"), pixels)
-    *_, saliency = saliencies(efficientnet(), pixels, target, EvidenceParams(average="none", blur=4))
+    average = Average.of(efficientnet(), pixels, target, EvidenceParams(average="none", blur=4), batch=1)
+    saliency = average.saliency(average.part(0), 1)
     foreground, background = seeds_of(saliency, 0.95, 0.3)
     picture = np.rint(pixels[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-    first, *_, last = grab_cut(picture.astype(np.float64), foreground, background, steps=5, fixed=fixed)
+    first, *_, last = GrabCut(picture.astype(np.float64), foreground, background, steps=5, fixed=fixed)
     trimap = np.where(first.labels, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     if fixed:
         trimap[foreground], trimap[background] = cv2.GC_FGD, cv2.GC_BGD

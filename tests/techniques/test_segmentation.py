@@ -8,10 +8,13 @@ import skimage.data
 import torch
 from torch import nn
 
+from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
 from convscope_sdk.errors import InvalidParams, NotApplicable
 from convscope_sdk.events import Image, Preview, Progress, Table
+from convscope_sdk.inprocess import start
 from convscope_techniques.segmentation.segmentation import largest_component, seeds_of, segmentation
 from support.collected import Collected, array
+from support.put_down import put_down
 from support.zoo import lens, tiny
 
 COFFEE = skimage.data.coffee()
@@ -84,6 +87,22 @@ def test_each_cut_is_previewed_and_reported_with_its_energy() -> None:
     assert [p.metrics["energy"] for p in progress if p.metrics] == energies
     assert progress[-1].step == progress[-1].total == 10 + 4
     assert len([preview for preview in seen.all(Preview) if not preview.heatmap]) == 4
+
+
+@pytest.mark.parametrize("params", [{}, {"average": "noise", "samples": 300, "seeds": "fixed"}], ids=["crops", "noise"])
+def test_it_goes_on_between_passes_and_between_cuts(params: dict[str, Any]) -> None:
+    check_goes_on_where_it_was_put_down(Subject(segmentation, params={"size": 64, "steps": 4, **params}))
+
+
+def test_it_can_be_told_to_cut_more_often_from_here_on() -> None:
+    seen, saved = put_down(segmentation, tiny(), COFFEE, state=12, params={"size": 64, "steps": 3})
+    assert [len(seen.all(Progress)), seen.all(Progress)[-1].total] == [12, 14]
+    longer, whole = (
+        Collected(start(segmentation, tiny(), COFFEE, params={"size": 64, "steps": 5}, **options)).one(Table, "energy")
+        for options in ({"saved": saved}, {})
+    )
+    assert longer == whole
+    assert len(whole.rows) == 6
 
 
 def test_seeds_lie_beyond_the_quantiles() -> None:

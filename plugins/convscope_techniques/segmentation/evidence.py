@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,13 +15,12 @@ from convscope_sdk.network import Network
 from convscope_sdk.params import ImageParams
 from convscope_sdk.target import Target
 from convscope_techniques.attribution.baseline import blurred
-from convscope_techniques.attribution.batches import batch_size
 from convscope_techniques.attribution.explained import DEFAULT_TARGET, TARGET_HELP, TargetField
 from convscope_techniques.attribution.gradients import gradients
 from convscope_techniques.attribution.saliency import reduced
-from convscope_techniques.segmentation.views import ten_crops
+from convscope_techniques.segmentation.views import View, ten_crops
 
-__all__ = ["EvidenceParams", "passes", "saliencies"]
+__all__ = ["Average", "EvidenceParams"]
 
 
 class EvidenceParams(ImageParams):
@@ -45,40 +46,98 @@ class EvidenceParams(ImageParams):
     )
 
 
-def passes(network: Network, image: Tensor, how: EvidenceParams) -> int:
-    """How many maps `saliencies` gives."""
-    if how.average == "noise":
-        return -(-how.samples // batch_size(network, image, gradients=True))
-    return 10 if how.average == "crops" else 1
+@dataclass(frozen=True, slots=True)
+class Average(ABC):
+    """A saliency that is averaged over passes through the network: each adds its part to a total.
+
+    Attributes:
+        network: The network.
+        image: (1, 3, H, W) the picture.
+        target: What it is about, resolved.
+        how: Whose saliency is taken.
+        batch: Pictures in one pass, where there are many.
+    """
+
+    network: Network
+    image: Tensor
+    target: Target
+    how: EvidenceParams
+    batch: int
+
+    @staticmethod
+    def of(network: Network, image: Tensor, target: Target, how: EvidenceParams, *, batch: int) -> Average:
+        """The one that the parameters ask for."""
+        kinds: Mapping[str, type[Average]] = {"crops": _OfCrops, "noise": _OfNoise, "none": _OfPicture}
+        return kinds[how.average](network, image, target, how, batch)
+
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def part(self, number: int) -> Tensor:
+        """What the pass of that number, from 0, adds to the total."""
+
+    @abstractmethod
+    def mean(self, total: Tensor, done: int) -> Tensor:
+        """(H, W) largest magnitudes over colours of the total of the first `done` passes, averaged over those."""
+
+    def saliency(self, total: Tensor, done: int) -> Tensor:
+        """The mean, under a Gaussian where one was asked for."""
+        found = self.mean(total, done)
+        return blurred(found[None, None], self.how.blur)[0, 0] if self.how.blur else found
 
 
-def saliencies(network: Network, image: Tensor, target: Target, how: EvidenceParams) -> Iterator[Tensor]:
-    """(H, W) largest magnitudes over colours, averaged over what has been seen so far; the last is the result."""
-    averages = {"crops": _of_crops, "noise": _of_noise, "none": _of_picture}
-    for found in averages[how.average](network, image, target, how):
-        yield blurred(found[None, None], how.blur)[0, 0] if how.blur else found
+class _OfPicture(Average):
+    __slots__ = ()
+
+    @property
+    def passes(self) -> int:
+        return 1
+
+    def part(self, _number: int) -> Tensor:
+        return gradients(self.network, self.image, self.target)
+
+    def mean(self, total: Tensor, _done: int) -> Tensor:
+        return reduced(total, "max")[0, 0]
 
 
-def _of_picture(network: Network, image: Tensor, target: Target, _how: EvidenceParams) -> Iterator[Tensor]:
-    yield reduced(gradients(network, image, target), "max")[0, 0]
-
-
-def _of_crops(network: Network, image: Tensor, target: Target, _how: EvidenceParams) -> Iterator[Tensor]:
+class _OfCrops(Average):
     """The mean at each pixel over the crops that show it."""
-    total, times = torch.zeros_like(image[0, 0]), torch.zeros_like(image[0, 0])
-    for view in ten_crops(*image.shape[-2:]):
-        total += reduced(view.gradient(network, image, target), "max")[0, 0]
-        times[view.rows, view.columns] += 1
-        yield total / times.clamp(min=1)
+
+    __slots__ = ()
+
+    @property
+    def passes(self) -> int:
+        return len(self._views)
+
+    def part(self, number: int) -> Tensor:
+        return reduced(self._views[number].gradient(self.network, self.image, self.target), "max")[0, 0]
+
+    def mean(self, total: Tensor, done: int) -> Tensor:
+        times = torch.stack([view.cover(self.image) for view in self._views[:done]]).sum(0)
+        return total / times.clamp(min=1)
+
+    @property
+    def _views(self) -> tuple[View, ...]:
+        return ten_crops(*self.image.shape[-2:])
 
 
-def _of_noise(network: Network, image: Tensor, target: Target, how: EvidenceParams) -> Iterator[Tensor]:
+class _OfNoise(Average):
     """Of the mean gradient over copies with noise, drawn on the CPU one at a time, as SmoothGrad's."""
-    deviation = how.sigma * (image.max() - image.min())
-    batch, total, done = batch_size(network, image, gradients=True), torch.zeros_like(image), 0
-    while done < how.samples:
-        count = min(batch, how.samples - done)
-        noise = torch.stack([torch.randn(image.shape[1:]) for _ in range(count)]).to(image)
-        total += gradients(network, image + deviation * noise, target).sum(0)
-        done += count
-        yield reduced(total / done, "max")[0, 0]
+
+    __slots__ = ()
+
+    @property
+    def passes(self) -> int:
+        return -(-self.how.samples // self.batch)
+
+    def part(self, number: int) -> Tensor:
+        deviation = self.how.sigma * (self.image.max() - self.image.min())
+        count = min(self.batch, self.how.samples - number * self.batch)
+        noise = torch.stack([torch.randn(self.image.shape[1:]) for _ in range(count)]).to(self.image)
+        return gradients(self.network, self.image + deviation * noise, self.target).sum(0, keepdim=True)
+
+    def mean(self, total: Tensor, done: int) -> Tensor:
+        return reduced(total / min(done * self.batch, self.how.samples), "max")[0, 0]

@@ -19,15 +19,17 @@ from convscope_sdk.run import Run
 from convscope_sdk.target import Target
 from convscope_sdk.technique import technique
 from convscope_techniques.attribution.baseline import baseline_of
+from convscope_techniques.attribution.batches import batch_size
 from convscope_techniques.attribution.explained import Explained, explain
 from convscope_techniques.attribution.ground_truth import MASK, ground_truth, iou
-from convscope_techniques.segmentation.evidence import EvidenceParams, passes, saliencies
-from convscope_techniques.segmentation.grab_cut import Cut, grab_cut
+from convscope_techniques.segmentation.evidence import Average, EvidenceParams
+from convscope_techniques.segmentation.grab_cut import GrabCut
 from convscope_techniques.segmentation.outline import outlined, painted
 
 __all__ = ["SegmentationParams", "largest_component", "seeds_of", "segmentation"]
 
 Bools = NDArray[np.bool_]
+Rows = list[dict[str, float]]
 
 
 class SegmentationParams(EvidenceParams):
@@ -62,6 +64,8 @@ class SegmentationParams(EvidenceParams):
     needs={"image", "gradients", "classes"},
     cites="Simonyan, Vedaldi & Zisserman 2013, arXiv:1312.6034; Rother, Kolmogorov & Blake 2004",
     extra_images=MASK,
+    resumable=True,
+    steers={"steps"},
 )
 def segmentation(run: Run[SegmentationParams]) -> Iterator[Event]:
     """The object that a class score depends on, cut out of the picture: saliency, colours, and a graph cut.
@@ -77,17 +81,22 @@ def segmentation(run: Run[SegmentationParams]) -> Iterator[Event]:
     with torch.no_grad():
         explained = explain(run.network, run.image, run.params.target)
     yield from explained.events(run.network)
-    saliency = yield from _averaged(run, explained.target)
-    yield Heatmap("saliency", saliency, overlay=False, caption=f"sensitivity of {explained.target} to each pixel")
-    foreground, background = seeds_of(saliency, run.params.foreground, run.params.background)
-    cuts = yield from _cut(run, foreground, background)
-    mask = largest_component(cuts[-1].labels)
+    batch = batch_size(run.network, run.image, gradients=True)
+    with run.state("segmentation", saliency=None, batch=batch) as state:
+        average = Average.of(run.network, run.image, explained.target, run.params, batch=state.batch)
+        if state.saliency is None:
+            state.saliency = yield from _averaged(run, average)
+        saliency = state.saliency
+        yield Heatmap("saliency", saliency, overlay=False, caption=f"sensitivity of {explained.target} to each pixel")
+        foreground, background = seeds_of(saliency, run.params.foreground, run.params.background)
+        labels, rows = yield from _cut(run, foreground, background, done=average.passes)
+    mask = largest_component(labels)
     yield from _pictures(run, mask, explained.target)
     yield Image(
         "seeds", painted(run.image, foreground, background), caption="blue object, cyan background, red neither"
     )
-    yield Table("energy", [_row(step, cut) for step, cut in enumerate(cuts)], caption="of each cut")
-    yield from _report(run, explained, cuts, mask, truth)
+    yield Table("energy", rows, caption="of each cut")
+    yield from _report(run, explained, rows, mask, truth)
 
 
 def seeds_of(saliency: Tensor, foreground: float, background: float) -> tuple[Bools, Bools]:
@@ -117,36 +126,36 @@ def largest_component(labels: Bools) -> Bools:
     return np.asarray(parts == 1 + np.bincount(parts.ravel())[1:].argmax())
 
 
-def _averaged(run: Run[SegmentationParams], target: Target) -> Generator[Event, None, Tensor]:
-    total = passes(run.network, run.image, run.params) + run.params.steps + 1
-    saliency = run.image[0, 0]
-    for step, found in enumerate(saliencies(run.network, run.image, target, run.params), start=1):
-        saliency = found
-        yield Progress(step, total)
-        yield Preview(saliency, caption="saliency", heatmap=True)
-    return saliency
+def _averaged(run: Run[SegmentationParams], average: Average) -> Generator[Event, None, Tensor]:
+    total = average.passes + run.params.steps + 1
+    with run.state("saliency", sum=0.0, done=0) as state:
+        while state.done < average.passes:
+            state.sum = state.sum + average.part(state.done)
+            state.done += 1
+            yield Progress(state.done, total)
+            yield Preview(average.saliency(state.sum, state.done), caption="saliency", heatmap=True)
+            yield state
+    return average.saliency(state.sum, state.done)
 
 
-def _cut(run: Run[SegmentationParams], foreground: Bools, background: Bools) -> Generator[Event, None, list[Cut]]:
-    params, done = run.params, passes(run.network, run.image, run.params)
-    total = done + params.steps + 1
+def _cut(
+    run: Run[SegmentationParams], foreground: Bools, background: Bools, *, done: int
+) -> Generator[Event, None, tuple[Bools, Rows]]:
+    """The labels of the last cut, and a row for each."""
+    params, total = run.params, done + run.params.steps + 1
     picture = run.image[0].permute(1, 2, 0).cpu().double().numpy() * 255
-    cuts: list[Cut] = []
-    for cut in grab_cut(
-        picture,
-        foreground,
-        background,
-        k=params.k,
-        gamma=params.gamma,
-        steps=params.steps,
-        fixed=params.seeds == "fixed",
-    ):
-        cuts.append(cut)
-        yield Progress(done + len(cuts), total, _row(len(cuts) - 1, cut))
-        yield Preview(outlined(run.image, cut.labels), caption=f"cut {len(cuts)}, energy {cut.energy:.6g}")
-    if len(cuts) <= params.steps:  # nothing changes any more
+    fixed = params.seeds == "fixed"
+    cuts = GrabCut(picture, foreground, background, k=params.k, gamma=params.gamma, steps=params.steps, fixed=fixed)
+    with run.state("cuts", cuts=cuts, labels=foreground, rows=[]) as state:
+        for cut in cuts:
+            row = {"cut": float(len(state.rows)), "energy": cut.energy, "foreground": float(cut.labels.mean())}
+            state.labels, state.rows = cut.labels, [*state.rows, row]
+            yield Progress(done + len(state.rows), total, row)
+            yield Preview(outlined(run.image, cut.labels), caption=f"cut {len(state.rows)}, energy {cut.energy:.6g}")
+            yield state
+    if len(state.rows) <= params.steps:  # nothing changes any more
         yield Progress(total, total)
-    return cuts
+    return state.labels, state.rows
 
 
 def _pictures(run: Run[SegmentationParams], mask: Bools, target: Target) -> Iterator[Event]:
@@ -158,21 +167,21 @@ def _pictures(run: Run[SegmentationParams], mask: Bools, target: Target) -> Iter
 
 
 def _report(
-    run: Run[SegmentationParams], explained: Explained, cuts: list[Cut], mask: Bools, truth: Tensor | None
+    run: Run[SegmentationParams], explained: Explained, rows: Rows, mask: Bools, truth: Tensor | None
 ) -> Iterator[Event]:
     where = torch.from_numpy(mask).to(run.image.device)
     with torch.no_grad():
         alone = torch.where(where, run.image, baseline_of("mean", run.network, run.image))
         scores = {"cut_out_score": float(run.network.score(alone, explained.target))}
-    scores |= {"energy_first": cuts[0].energy, "energy_last": cuts[-1].energy, "mask_fraction": float(mask.mean())}
+    scores |= {
+        "energy_first": rows[0]["energy"],
+        "energy_last": rows[-1]["energy"],
+        "mask_fraction": float(mask.mean()),
+    }
     if truth is not None:
         scores["mask_iou"] = iou(where, truth)
     yield Scores(scores)
     if not mask.any():
         yield Note("no pixel was left to the object: its colours are the background's; take seeds=fixed or a blur")
-    elif len(cuts) <= run.params.steps:
-        yield Note(f"every pixel fell to one side after {len(cuts)} cuts; take seeds=fixed")
-
-
-def _row(step: int, cut: Cut) -> dict[str, float]:
-    return {"cut": float(step), "energy": cut.energy, "foreground": float(cut.labels.mean())}
+    elif len(rows) <= run.params.steps:
+        yield Note(f"every pixel fell to one side after {len(rows)} cuts; take seeds=fixed")
