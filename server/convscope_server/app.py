@@ -49,7 +49,7 @@ def serve(settings: Settings) -> int:
 
     Returns:
         0 after an orderly end, 1 where no worker could be started, 2 where the port or the data directory cannot be
-        used.
+        used, or where another server took the database meanwhile.
     """
     configure_logging(settings)
     try:
@@ -80,7 +80,7 @@ async def run_server(
 
     Raises:
         StartError: the port cannot be had.
-        DataDirectoryLockedError: another server uses the data directory.
+        DataDirectoryLockedError: another server uses the data directory, or the database, be it by now.
         StoreVersionError: the data directory is that of another version.
         StoreUnreachableError: its database cannot be used.
         RequestError: no worker could be started.
@@ -99,8 +99,10 @@ async def run_server(
             await server.start()
             try:
                 if await _unless(signals.first, stack.start()):
-                    await _serve(health, signals, lambda: (ready or _log.info)(_welcome(address, stack)))
-                    await _unless(signals.second, stack.runs.drain(settings.drain_grace))
+                    serving = _serve(health, signals, lambda: (ready or _log.info)(_welcome(address, stack)))
+                    await _unless_taken(stack, serving)
+                    draining = _unless(signals.second, stack.runs.drain(settings.drain_grace))
+                    await _unless_taken(stack, draining)
             finally:
                 await server.stop(0 if signals.second.is_set() else _FLUSH_SECONDS)
                 await stack.close()
@@ -141,6 +143,24 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, object]) -> 
             each.cancel()
             with suppress(asyncio.CancelledError):
                 await each
+
+
+async def _unless_taken(stack: Stack, work: Coroutine[Any, Any, object]) -> None:
+    """Do the work as long as the database is this server's.
+
+    Raises:
+        DatabaseLockedError: another server has it now.
+    """
+    task, taken = asyncio.create_task(work), asyncio.wrap_future(stack.store.taken)
+    try:
+        await asyncio.wait((task, taken), return_when=asyncio.FIRST_COMPLETED)
+        if taken.done():
+            taken.result()
+        task.result()
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _bind(server: grpc.aio.Server, settings: Settings, data: Path) -> str:

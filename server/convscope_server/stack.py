@@ -15,6 +15,7 @@ from convscope_server.observers.observers import Observers
 from convscope_server.room import Room
 from convscope_server.runs.limits import PrincipalLimits, RunLimits
 from convscope_server.runs.service import RunService
+from convscope_server.runs.store import RunStore
 from convscope_server.storage.archive import Archive
 from convscope_server.storage.place import keep_limits
 from convscope_server.storage.reserve import Reserve
@@ -28,6 +29,7 @@ class Stack:
     """Store, content, engine, runs and the services over them."""
 
     engine: Engine
+    store: RunStore
     runs: RunService
     image_sets: ImageSetService
     observers: Observers
@@ -61,7 +63,7 @@ class Stack:
         observers = Observers(settings.plugin_files)
         runs.observe = observers.tell
         tidying = Tidying(archive.retention(runs.parting), settings.tidy_seconds, Reserve(disk))
-        return cls(engine, runs, image_sets, observers, tidying, servicers, Admission(Gate(), door or Door()))
+        return cls(engine, store, runs, image_sets, observers, tidying, servicers, Admission(Gate(), door or Door()))
 
     async def start(self) -> None:
         """Start the engine, take up earlier runs, and open the gate.

@@ -1,11 +1,11 @@
-"""What is PostgreSQL's own: its driver, and one server to a database."""
+"""What is PostgreSQL's own: its driver, and what it says when something is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 
 from convscope_server.errors import RequestError
@@ -13,9 +13,7 @@ from convscope_server.room import says_full
 from convscope_server.runs.events import Error
 from convscope_server.runs.lock import DataDirectoryLockedError
 
-__all__ = ["DatabaseLockedError", "StoreAwayError", "StoreUnreachableError", "hold", "open_postgres", "reached", "used"]
-
-_KEY = "hashtext('convscope ' || current_schema())"
+__all__ = ["DatabaseLockedError", "StoreAwayError", "StoreUnreachableError", "open_postgres", "reached", "used"]
 
 
 class StoreUnreachableError(RuntimeError):
@@ -47,24 +45,6 @@ def open_postgres(url: str) -> Engine:
         raise StoreUnreachableError('PostgreSQL needs its driver: pip install "convscope[postgres]"') from error
 
 
-def hold(database: Engine) -> Connection | None:
-    """A connection that keeps other servers off as long as it is open; None where the data directory's lock does.
-
-    Raises:
-        DatabaseLockedError: another server has it.
-    """
-    if database.dialect.name != "postgresql":
-        return None
-    connection = database.connect().execution_options(isolation_level="AUTOCOMMIT")
-    if connection.execute(text(f"SELECT pg_try_advisory_lock({_KEY})")).scalar():
-        return connection
-    connection.close()
-    raise DatabaseLockedError(
-        f"{database.url.render_as_string()} is in use by another convscope server; stop that one, or give this one "
-        "another database"
-    )
-
-
 @contextmanager
 def reached(database: Engine) -> Iterator[None]:
     """Within it the database is used for the first time.
@@ -86,11 +66,13 @@ def used(database: Engine) -> Iterator[None]:
     """Within it the database is used.
 
     Raises:
-        StoreAwayError: it does not answer.
+        StoreAwayError: it does not answer, or another server has it.
         RequestError: INVALID_ARGUMENT, REQUEST_INVALID: it does not take a text, for a NUL character in it.
     """
     try:
         yield
+    except DatabaseLockedError as error:
+        raise StoreAwayError from error
     except DataError as error:
         if database.dialect.name == "postgresql" and "NUL" in str(error.orig):
             raise RequestError.invalid("REQUEST_INVALID", [("request", "a text in it has a NUL character")]) from error

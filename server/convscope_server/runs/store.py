@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, not_, or_, select, update
 
@@ -17,10 +17,11 @@ from convscope_server.room import needs_room
 from convscope_server.runs import schema
 from convscope_server.runs.events import Preview, Result
 from convscope_server.runs.pages import matching, number_of, token_of
-from convscope_server.runs.postgres import hold, reached, used
+from convscope_server.runs.postgres import reached, used
 from convscope_server.runs.rows import changes, encode, entry_of, record_of, row_of
 from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint
 from convscope_server.runs.schema import contents, events, holdings, labels, runs
+from convscope_server.runs.session import session_of
 from convscope_server.runs.skips import Skips
 from convscope_server.runs.writer import Writer
 
@@ -47,7 +48,12 @@ class RunStore:
         self._guard: AbstractContextManager[Any] = threading.Lock() if self._in_memory else nullcontext()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="run-store-reader")
         self._writer: Writer | None = None
-        self._alone: Connection | None = None
+        self._session = session_of(self._database)
+
+    @property
+    def taken(self) -> Future[Never]:
+        """Never has a result; fails with DatabaseLockedError once another server has the database."""
+        return self._session.taken
 
     def open(self) -> None:
         """Connect, and make the tables that are missing. Blocks.
@@ -58,9 +64,9 @@ class RunStore:
             RequestError: RESOURCE_EXHAUSTED, STORAGE_FULL.
         """
         with needs_room(), reached(self._database):
-            self._alone = hold(self._database)
+            self._session.open()
             schema.make_tables(self._database)
-        self._writer = Writer(self._database, self._guard)
+        self._writer = Writer(self._session, self._guard)
 
     def close(self) -> None:
         """Finish what was asked for and disconnect. Blocks."""
@@ -68,9 +74,7 @@ class RunStore:
             self._writer.close()
             self._writer = None
         self._readers.shutdown()
-        if self._alone is not None:
-            self._alone.invalidate()  # ends the session and its lock; pooled, it would keep them
-            self._alone.close()
+        self._session.close()
         self._database.dispose()
 
     async def insert(self, record: RunRecord, entries: Sequence[LoggedEvent]) -> tuple[RunRecord, bool]:

@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
+
+from convscope_server.runs.session import Session
 
 __all__ = ["Writer"]
 
@@ -33,12 +35,12 @@ class Writer:
     """Group commit: a lone job is committed at once, many at a time share one transaction.
 
     Args:
-        database: Where to write.
+        session: Where to write.
         guard: Held during each transaction.
     """
 
-    def __init__(self, database: Engine, guard: AbstractContextManager[Any]) -> None:
-        self._database = database
+    def __init__(self, session: Session, guard: AbstractContextManager[Any]) -> None:
+        self._session = session
         self._guard = guard
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="run-store-writer", daemon=True)
@@ -59,16 +61,23 @@ class Writer:
     def _work(self) -> None:
         closing = False
         while not closing:
-            jobs = [self._jobs.get()]
+            jobs = [self._next()]
             with suppress(queue.Empty):
                 while len(jobs) < _MOST_IN_ONE:
                     jobs.append(self._jobs.get_nowait())
             closing = None in jobs
             self._settle(self._commit([job for job in jobs if job is not None]))
 
+    def _next(self) -> _Job | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=self._session.idle_seconds)
+            except queue.Empty:
+                self._session.check()
+
     def _commit(self, jobs: list[_Job]) -> list[_Outcome]:
         try:
-            with self._guard, self._database.begin() as connection:
+            with self._guard, self._session.begin() as connection:
                 outcomes: list[_Outcome] = [(job, job.work(connection), None) for job in jobs]
         except Exception as error:  # noqa: BLE001 - the database's or a job's; it reaches whoever awaits the job
             if len(jobs) == 1:

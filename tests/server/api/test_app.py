@@ -18,10 +18,12 @@ from convscope_server.config import Settings
 from convscope_server.logs import JsonFormatter, configure_logging
 from convscope_server.runs.lock import DataDirectoryLockedError, lock_data_dir
 from convscope_server.runs.postgres import DatabaseLockedError
+from convscope_server.runs.session import HeldSession
+from convscope_server.runs.store import RunStore
 from convscope_server.stack import worker_options
 from support.aio import in_loop
-from support.port import CATALOG, catalog_engine, serving, visualize
-from support.postgres import PostgresServer
+from support.port import CATALOG, catalog_engine, refusal_of, serving, visualize
+from support.postgres import PostgresServer, postgres_server
 
 BUILD = """
 import asyncio, sys, tempfile, time
@@ -118,6 +120,28 @@ async def test_a_server_keeps_its_runs_in_postgresql_where_it_is_told_to(
         found = await port.visualization.ListRuns(visualization_service_pb2.ListRunsRequest())
         assert [each.id for each in found.runs] == [run]
     assert not list(tmp_path.rglob("runs.db"))  # noqa: ASYNC240
+
+
+@in_loop
+async def test_a_server_stops_when_another_has_taken_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HeldSession, "idle_seconds", None)
+
+    async def until_taken(postgres: PostgresServer, url: str) -> None:
+        async with serving(catalog_engine(), tmp_path, database=url) as port:
+            await asyncio.to_thread(postgres.stop)
+            await asyncio.to_thread(postgres.start)
+            other = RunStore(url)
+            other.open()
+            request = visualization_service_pb2.SubmitRunRequest(request=visualize())
+            refusal = await refusal_of(port.visualization.SubmitRun(request))
+            assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "STORE_AWAY")
+            await asyncio.wait({port.server}, timeout=20)
+            other.close()
+
+    with postgres_server() as postgres, pytest.raises(DatabaseLockedError, match="while this one was cut off"):
+        await until_taken(postgres, postgres.fresh())
 
 
 @pytest.mark.usefixtures("own_logging")

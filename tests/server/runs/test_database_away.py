@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from convscope_server.errors import RequestError
+from convscope_server.runs.events import Accepted
 from convscope_server.runs.postgres import DatabaseLockedError, StoreAwayError, StoreUnreachableError
 from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest
 from convscope_server.runs.service import RunService
+from convscope_server.runs.session import HeldSession
 from convscope_server.runs.store import RunStore
-from support.aio import in_loop
+from support.aio import eventually, in_loop
 from support.fake_engine import FakeEngine, steps
 from support.postgres import PostgresServer, postgres_server
 from support.run_house import assert_whole_log, request, run_service, watched
@@ -132,6 +136,99 @@ def test_a_database_has_one_server_at_a_time(postgres: PostgresServer) -> None:
     again.open()
     again.close()
     elsewhere.close()
+
+
+def kept(store: RunStore) -> RunRecord:
+    """A run that the store has been given."""
+    record = RunRecord(uuid4().hex, "queued", request(request_id=uuid4().hex), 1.0)
+    asyncio.run(store.insert(record, [LoggedEvent(record.id, 1, 1.0, Accepted("id"))]))
+    return record
+
+
+def restart(server: PostgresServer) -> None:
+    server.stop()
+    server.start()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is done to a database between transactions."""
+    monkeypatch.setattr(HeldSession, "idle_seconds", None)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_server_keeps_others_off_after_its_database_was_restarted(own_postgres: PostgresServer) -> None:
+    url = own_postgres.fresh()
+    first, second = RunStore(url), RunStore(url)
+    first.open()
+    restart(own_postgres)
+    kept(first)
+    with pytest.raises(StoreAwayError):
+        asyncio.run(first.write(lambda connection: (restart(own_postgres), connection.execute(text("SELECT 1")))))
+    kept(first)
+    with pytest.raises(DatabaseLockedError, match="stop that one"):
+        second.open()
+    assert not first.taken.done()
+    first.close()
+    second.open()
+    second.close()
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_server_never_writes_again_once_another_has_its_database(
+    own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = own_postgres.fresh()
+    first, second = RunStore(url), RunStore(url)
+    first.open()
+    restart(own_postgres)
+    second.open()
+    for _ in range(3):
+        with pytest.raises(StoreAwayError):
+            kept(first)
+    theirs = kept(second)
+    second.close()
+    with pytest.raises(StoreAwayError):
+        kept(first)
+    error = first.taken.exception(timeout=0)
+    assert isinstance(error, DatabaseLockedError)
+    assert "another convscope server took postgresql" in str(error)
+    assert caplog.messages.count(str(error)) == 1
+    records, _ = asyncio.run(first.page(RunFilter(), page_size=9, page_token=""))
+    assert [record.id for record in records] == [theirs.id]
+    first.close()
+
+
+@in_loop
+async def test_a_server_that_writes_nothing_takes_its_database_again_too(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(HeldSession, "idle_seconds", 0.02)
+    url = own_postgres.fresh()
+    first, second = RunStore(url), RunStore(url)
+    first.open()
+    await asyncio.to_thread(restart, own_postgres)
+    await eventually(lambda: "a new one holds it again" in caplog.text)
+    with pytest.raises(DatabaseLockedError):
+        second.open()
+    first.close()
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_session_that_the_network_lost_does_not_keep_its_own_server_off(own_postgres: PostgresServer) -> None:
+    url = own_postgres.fresh()
+    store, other = RunStore(url), RunStore(url)
+    store.open()
+    session = store._session
+    assert isinstance(session, HeldSession)
+    lost, session._connection = session._connection, None  # PostgreSQL still believes in it
+    kept(store)
+    assert lost is not None
+    with pytest.raises(OperationalError):
+        lost.execute(text("SELECT 1"))
+    with pytest.raises(DatabaseLockedError):
+        other.open()
+    store.close()
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
