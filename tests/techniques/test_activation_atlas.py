@@ -12,6 +12,7 @@ from convscope_sdk.image_sets.catalog import ImageSets
 from convscope_techniques.units.activation_atlas import activation_atlas
 from support.collected import Collected
 from support.image_sets import folder_of
+from support.put_down import goes_on
 from support.zoo import tiny
 
 QUICK: dict[str, Any] = {"layer": "conv3", "samples": 60, "cells": 3, "steps": 2, "size": 48, "method": "pca"}
@@ -88,3 +89,11 @@ def test_a_layer_without_positions_is_refused_with_one_to_take_and_unknown_names
         _atlas(sets, layer="conv33")
     with pytest.raises(UnknownName, match="'class'"):
         _atlas(sets, label="clas")
+
+
+@pytest.mark.parametrize(("method", "states"), [("pca", 0), ("tsne", 20)])
+def test_it_goes_on_wherever_it_was_put_down(sets: ImageSets, method: str, states: int) -> None:
+    params = {**QUICK, "image_set": "mine", "method": method}
+    cells = len(_atlas(sets, method=method).one(Table, "cells").rows)
+    found = goes_on(activation_atlas, tiny(), image_sets=sets, params=params, every=3)
+    assert found == 1 + states + cells * QUICK["steps"]

@@ -13,6 +13,7 @@ from convscope_techniques.synthesis.feature_visualization import feature_visuali
 from convscope_techniques.units.dissect import dissect
 from support.collected import Collected, array
 from support.image_sets import folder_of
+from support.put_down import goes_on
 from support.zoo import tiny
 
 
@@ -88,3 +89,9 @@ def test_a_whole_layer_is_refused_with_a_channel_to_take(sets: ImageSets) -> Non
         _dissect(sets, target="conv3")
     with pytest.raises(UnknownName, match="'conv3'"):
         _dissect(sets, target="conv33:1")
+
+
+@pytest.mark.parametrize(("target", "states"), [("conv3:4", 5), ("conv3:4@2,5", 7)], ids=["channel", "neuron"])
+def test_it_goes_on_wherever_it_was_put_down(sets: ImageSets, target: str, states: int) -> None:
+    params = {"image_set": "mine", "target": target, "steps": 4, "size": 64, "preview_every": 2}
+    assert goes_on(dissect, tiny(), image_sets=sets, params=params, seed=5) == states

@@ -14,6 +14,7 @@ from convscope_sdk.network import Network
 from convscope_techniques.units.maximal_patches import maximal_patches
 from support.collected import Collected
 from support.image_sets import folder_of
+from support.put_down import goes_on
 from support.zoo import lens, tiny
 
 
@@ -145,3 +146,9 @@ def test_more_patches_than_pictures_are_refused_and_one_picture_has_one(sets: Im
 def test_what_is_no_unit_is_refused(sets: ImageSets, target: str) -> None:
     with pytest.raises(InvalidParams, match="no unit"):
         _patches(sets, target=target)
+
+
+@pytest.mark.parametrize(("target", "states"), [("conv3:4", 1), ("conv3", 1), ("conv3:4@2,5", 3)])
+def test_it_goes_on_wherever_it_was_put_down(sets: ImageSets, target: str, states: int) -> None:
+    params = {"image_set": "mine", "target": target}
+    assert goes_on(maximal_patches, tiny(), image_sets=sets, params=params) == states

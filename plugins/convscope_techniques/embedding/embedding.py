@@ -24,6 +24,7 @@ from convscope_techniques.embedding.quality import accuracy, continuity, trustwo
 from convscope_techniques.embedding.regular_grid import EXACT_UP_TO, RegularGrid, place
 from convscope_techniques.embedding.thumbnails import BATCH, Pictures, grid_of, scatter_of, thumbnails
 from convscope_techniques.embedding.tsne import Tsne
+from convscope_techniques.indexed import indexed
 
 __all__ = ["EmbeddingParams", "embedding"]
 
@@ -82,8 +83,7 @@ def embedding(run: Run[EmbeddingParams]) -> Iterator[Event]:
     image_set.labels(params.label)  # whose refusal costs nothing yet
     steps = params.steps or Tsne.steps_for(len(image_set))
     further = -(-len(image_set) // BATCH) + steps
-    index = yield from image_set.index([params.layer], further_steps=further)
-    image_set.check_is(run.state("image set", digest=image_set.digest).digest)
+    index = yield from indexed(run, image_set, [params.layer], further_steps=further)
     view = _View.of(run, index, steps)
     total = len(image_set) + further
     edge = next((edge for most, edge in _EDGES if len(index) <= most), _SMALLEST_EDGE)

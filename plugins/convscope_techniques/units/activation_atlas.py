@@ -21,6 +21,7 @@ from convscope_sdk.target import LayerRef
 from convscope_sdk.technique import technique
 from convscope_techniques.embedding.projection import principal_components, umap_layout
 from convscope_techniques.embedding.tsne import Tsne
+from convscope_techniques.indexed import indexed
 from convscope_techniques.synthesis.middle import middle_layer
 from convscope_techniques.units.visualized import visualized
 
@@ -56,6 +57,7 @@ class ActivationAtlasParams(Params):
     needs={"image_set", "gradients", "spatial_layer"},
     cites="Carter et al. 2019, doi:10.23915/distill.00015",
     stall_seconds=900,
+    resumable=True,
 )
 def activation_atlas(run: Run[ActivationAtlasParams]) -> Iterator[Event]:
     """A map of what a layer sees: activations of an image set laid out, and a picture made for each neighbourhood.
@@ -73,14 +75,16 @@ def activation_atlas(run: Run[ActivationAtlasParams]) -> Iterator[Event]:
     image_set = run.image_set(params.image_set)
     image_set.labels(params.label)
     positions = min(max(1, params.samples // len(image_set)), _MOST_POSITIONS)
-    further = params.cells**2 * params.steps
-    index = yield from image_set.index([layer.name], positions=positions, further_steps=further)
-    total = len(image_set) + further
+    painting = params.cells**2 * params.steps
+    expected = _layout_steps(params, min(params.samples, positions * len(image_set)))
+    index = yield from indexed(run, image_set, [layer.name], positions=positions, further_steps=expected + painting)
     atlas = _Atlas.of(run, index, layer.name)
-    layout = yield from atlas.lay_out(run)
+    done = len(image_set) + _layout_steps(params, len(atlas.vectors))
+    total = done + painting
+    layout = yield from atlas.lay_out(run, done=len(image_set), total=total)
     cells = atlas.cells(layout, params.cells, params.least)
     yield Note(f"{len(atlas.vectors)} activations of {layer.name} in {len(cells)} of {params.cells**2} cells")
-    pictures = yield from _made(run, atlas, cells, done=len(image_set), total=total)
+    pictures = yield from _made(run, atlas, cells, done=done, total=total)
     yield Progress(total, total)
     yield Image("activation_atlas", pictures, caption=f"what {layer.name} sees over {image_set.name}")
     yield Tensor("layout", layout, caption="places of the activations")
@@ -126,8 +130,8 @@ class _Atlas:
         vectors = np.array(stored.reshape(-1, channels)[chosen], np.float32)
         return cls(layer, vectors, chosen // positions, _whitening(vectors) if run.params.whiten else np.eye(channels))
 
-    def lay_out(self, run: Run[ActivationAtlasParams]) -> Generator[Event, None, Floats]:
-        """(n, 2)."""
+    def lay_out(self, run: Run[ActivationAtlasParams], *, done: int, total: int) -> Generator[Event, None, Floats]:
+        """(n, 2). A layout by t-SNE stays in a state: the cells need it."""
         reduced = principal_components(self.vectors, _COMPONENTS, run.seed).coordinates
         plane = np.zeros((len(reduced), 2), np.float32)
         plane[:, : reduced.shape[1]] = reduced[:, :2]
@@ -135,15 +139,18 @@ class _Atlas:
             return plane
         if run.params.method == "umap":
             return umap_layout(reduced, neighbors=min(15, len(reduced) - 1), min_dist=0.1, seed=run.seed)
-        layout = Tsne(Tsne.perplexity_for(len(reduced), None), Tsne.steps_for(len(reduced)), seed=run.seed)
-        frames = layout.begin(reduced).run()
+        layout = Tsne(Tsne.perplexity_for(len(reduced), None), _layout_steps(run.params, len(reduced)), seed=run.seed)
+        forming = layout.begin(reduced)
+        state, frames = run.state("t-SNE", forming=forming), forming.run()
         while True:
             try:
                 frame = next(frames)
             except StopIteration as end:
                 last: Floats = end.value.layout
                 return last
+            yield Progress(done + frame.step, total, {"kl_divergence": frame.kl})
             yield Preview(_dots(frame.layout), caption=f"activations laid out, {frame.step} steps")
+            yield state
 
     def cells(self, layout: Floats, edge: int, least: int) -> list[_Cell]:
         """Those with enough in them, row by row; the fullest where none has."""
@@ -169,16 +176,24 @@ def _made(
 ) -> Generator[Event, None, NDArray[np.uint8]]:
     """(3, H, W) the map; shown after every cell."""
     params, size = run.params, run.params.size
-    sheet = np.full((3, params.cells * size, params.cells * size), _PAPER, np.uint8)
-    for number, cell in enumerate(cells):
+    state = run.state("map", made=0, sheet=np.full((3, params.cells * size, params.cells * size), _PAPER, np.uint8))
+    sheet: NDArray[np.uint8] = state.sheet
+    while state.made < len(cells):
+        cell = cells[state.made]
         made = yield from visualized(
-            run, done=done + number * params.steps, total=total, previews=False, layer=atlas.layer,
+            run, done=done + state.made * params.steps, total=total, previews=False, layer=atlas.layer,
             direction=atlas.direction(cell), cosine_power=params.cosine_power, steps=params.steps, size=size,
         )  # fmt: skip
         down, across = cell.down * size, cell.across * size
         sheet[:, down : down + size, across : across + size] = np.asarray(to_picture(made)).transpose(2, 0, 1)
-        yield Preview(sheet, caption=f"cell {number + 1} of {len(cells)}")
+        state.made += 1
+        yield Preview(sheet.copy(), caption=f"cell {state.made} of {len(cells)}")
     return sheet
+
+
+def _layout_steps(params: ActivationAtlasParams, count: int) -> int:
+    """Steps in which so many activations are laid out, as far as they are told."""
+    return Tsne.steps_for(count) if params.method == "tsne" else 0
 
 
 def _whitening(vectors: NDArray[np.float32]) -> NDArray[np.float64]:

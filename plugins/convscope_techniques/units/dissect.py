@@ -46,6 +46,8 @@ class DissectParams(Params):
     needs={"image_set", "gradients"},
     cites="Olah et al. 2020, doi:10.23915/distill.00024; Bau et al. 2017, arXiv:1704.05796",
     stall_seconds=300,
+    resumable=True,
+    steers={"steps", "preview_every"},
 )
 def dissect(run: Run[DissectParams]) -> Iterator[Event]:
     """One unit on one page: what excites it, what is made for it, how often it answers what, and for which classes.
@@ -65,7 +67,7 @@ def dissect(run: Run[DissectParams]) -> Iterator[Event]:
     image_set.labels(params.label)
     also = ("logits",) if "logits" in run.network.aliases else ()
     k = min(params.k, len(image_set))
-    found = yield from strongest(image_set, target, k, also=also, further_steps=params.steps)
+    found = yield from strongest(run, image_set, target, k, also=also, further_steps=params.steps)
     total = found.steps + params.steps
     yield Note(f"dissects {found.name}, tried on {len(found.index)} pictures")
     made = yield from visualized(

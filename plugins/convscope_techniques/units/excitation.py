@@ -14,7 +14,9 @@ from convscope_sdk.errors import NotApplicable
 from convscope_sdk.events import Event, Progress
 from convscope_sdk.image_sets.image_set import ImageSet
 from convscope_sdk.image_sets.index import Index
+from convscope_sdk.run import Run
 from convscope_sdk.target import Target
+from convscope_techniques.indexed import indexed
 from convscope_techniques.units.patch import Box, seen_by
 
 __all__ = ["Excitation", "strongest"]
@@ -86,11 +88,18 @@ class Excitation:
 
 
 def strongest(
-    image_set: ImageSet, target: Target, k: int, *, also: Sequence[str] = (), further_steps: int = 0
+    run: Run[Any],
+    image_set: ImageSet,
+    target: Target,
+    k: int,
+    *,
+    also: Sequence[str] = (),
+    further_steps: int = 0,
 ) -> Generator[Event, None, Excitation]:
     """The k pictures that excite a channel or a neuron most, from the index; a neuron takes a pass of its own.
 
     Args:
+        run: Can be put down behind the index, and during that pass.
         image_set: Where to look.
         target: A channel or a neuron.
         k: How many.
@@ -100,7 +109,8 @@ def strongest(
     layer = image_set.network.layer(target.layer or "")
     channel = target.channel or 0
     own = -(-len(image_set) // _BATCH) if target.position else 0
-    index = yield from image_set.index([layer.name, *also], top_k=k, further_steps=own + further_steps)
+    further = own + further_steps
+    index = yield from indexed(run, image_set, [layer.name, *also], top_k=k, further_steps=further)
     steps = len(image_set) + own
     if target.position is None:
         top = index.top(layer.name, k)
@@ -108,7 +118,7 @@ def strongest(
         places = [(int(y), int(x)) for y, x in top.positions[channel]]
         answers = np.array(index.maxima(layer.name)[:, channel], np.float32)
     else:
-        answers = yield from _answers(index, target, steps + further_steps)
+        answers = yield from _answers(run, index, target, steps + further_steps)
         members = np.argsort(-answers, kind="stable")[:k].tolist()
         values, places = answers[members].tolist(), [target.position] * len(members)
     pixels = index.pixels(members)
@@ -119,16 +129,19 @@ def strongest(
     return Excitation(index, target, values, members, positions, pixels, boxes, answers, steps)
 
 
-def _answers(index: Index, target: Target, total: int) -> Generator[Event, None, NDArray[np.float32]]:
-    """(n,) what a neuron answers to each picture."""
-    network, found = index.image_set.network, np.empty(len(index), np.float32)
-    done = len(index.image_set)
-    for start in range(0, len(index), _BATCH):
-        rows = range(start, min(start + _BATCH, len(index)))
+def _answers(run: Run[Any], index: Index, target: Target, total: int) -> Generator[Event, None, NDArray[np.float32]]:
+    """(n,) what a neuron answers to each picture. They stay in a state: what comes behind needs them."""
+    network, done = index.image_set.network, len(index.image_set)
+    state = run.state("answers", answers=np.zeros(len(index), np.float32), seen=0)
+    while state.seen < len(index):
+        rows = range(state.seen, min(state.seen + _BATCH, len(index)))
         with torch.no_grad():
             answers = network.score(index.pixels(rows), target)
         if len(answers) != len(rows):
             raise NotApplicable(f"layer {target.layer!r} mixes pictures; take another layer")
-        found[rows.start : rows.stop] = answers.cpu().numpy()
-        yield Progress(done + start // _BATCH + 1, total)
+        state.answers[rows.start : rows.stop] = answers.cpu().numpy()
+        state.seen = rows.stop
+        yield Progress(done + rows.start // _BATCH + 1, total)
+        yield state
+    found: NDArray[np.float32] = state.answers
     return found

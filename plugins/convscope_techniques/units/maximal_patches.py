@@ -17,6 +17,7 @@ from convscope_sdk.run import Run
 from convscope_sdk.target import Target, TargetField
 from convscope_sdk.technique import technique
 from convscope_techniques.attribution.ruled_gradient import gradient_picture, ruled_gradient
+from convscope_techniques.indexed import indexed
 from convscope_techniques.synthesis.middle import middle_layer
 from convscope_techniques.units.excitation import Excitation, strongest
 from convscope_techniques.units.sheet import channel_sheet
@@ -50,6 +51,7 @@ class MaximalPatchesParams(Params):
     needs={"image_set"},
     cites="Zeiler & Fergus 2014, arXiv:1311.2901; Springenberg et al. 2015, arXiv:1412.6806",
     stall_seconds=300,
+    resumable=True,
 )
 def maximal_patches(run: Run[MaximalPatchesParams]) -> Iterator[Event]:
     """The patches of an image set that excite a unit most, cut to exactly what the unit sees of a picture.
@@ -69,7 +71,7 @@ def maximal_patches(run: Run[MaximalPatchesParams]) -> Iterator[Event]:
         return
     count = _count(params, len(image_set))
     further = 0 if params.backprop == "none" else count
-    found = yield from strongest(image_set, target, count, further_steps=further)
+    found = yield from strongest(run, image_set, target, count, further_steps=further)
     yield Note(f"patches that excite {found.name} most, of {len(found.index)} pictures")
     yield Scores({"greatest": found.values[0], "least_shown": found.values[-1]})
     patches = found.patches()
@@ -123,7 +125,7 @@ def _driven(run: Run[MaximalPatchesParams], found: Excitation) -> Iterator[Event
 
 def _sheet(run: Run[MaximalPatchesParams], image_set: ImageSet, target: Target) -> Generator[Event, None, None]:
     params, layer = run.params, target.layer or ""
-    index = yield from image_set.index([layer], top_k=max(params.k, 1))
+    index = yield from indexed(run, image_set, [layer], top_k=max(params.k, 1))
     k = _count(params, len(index))
     channels = min(params.channels, index.features(layer).shape[1])
     tiles = yield from channel_sheet(index, run.network.layer(layer), channels, k)

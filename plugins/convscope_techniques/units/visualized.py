@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convscope_sdk.events import Event, Image, Preview, Progress
 from convscope_sdk.run import Run
+from convscope_sdk.state import State
 from convscope_techniques.synthesis.feature_visualization import FeatureVisualizationParams, feature_visualization
 
 __all__ = ["visualized"]
@@ -19,7 +20,7 @@ __all__ = ["visualized"]
 def visualized(
     run: Run[Any], *, done: int, total: int, previews: bool = True, **params: Any
 ) -> Generator[Event, None, Tensor]:
-    """(3, H, W) what `feature_visualization` makes with those parameters; yields its progress as a part of a run's.
+    """(3, H, W) what `feature_visualization` makes with those parameters; its steps are yielded as some of a run's.
 
     Args:
         run: Whose network it is made for.
@@ -33,7 +34,7 @@ def visualized(
     for event in feature_visualization.function(inner):
         if isinstance(event, Progress):
             yield Progress(done + event.step, total, event.metrics)
-        elif isinstance(event, Preview) and previews:
+        elif isinstance(event, State) or (isinstance(event, Preview) and previews):
             yield event
         elif isinstance(event, Image):
             made = event.image
