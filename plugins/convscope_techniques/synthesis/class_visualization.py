@@ -117,10 +117,12 @@ def class_visualization(run: Run[ClassVisualizationParams]) -> Iterator[Event]:
     target = run.network.resolve(run.params.target, began)
     climb = _Climb(run, canvas, target)
     update = RegularisedAscent(run.params.rules(), canvas)
-    outcome = yield from Descent(
+    descent = Descent(
         climb.objective, update, run.params.steps, canvas, run.params.preview_every, shown=canvas.stretched,
         steered={"target": str(target), "l2": run.params.l2},
-    ).run(run, code, caption=f"for {target}")  # fmt: skip
+    )  # fmt: skip
+    with climb.state:
+        outcome = yield from descent.run(run, code, caption=f"for {target}")
     pixels = _shown(outcome.pixels)
     yield Image("class_visualization", pixels, caption=f"what {target} answers to most")
     yield Image(
@@ -140,7 +142,7 @@ class _Climb:
 
     def __init__(self, run: Run[ClassVisualizationParams], canvas: Centred, target: Target) -> None:
         self._run, self._canvas, self._target = run, canvas, target
-        self._state = state = run.state("climb", target=str(target), seen=0, won=None)
+        self.state = state = run.state("climb", target=str(target), seen=0, won=None)
         if state.target != str(target):
             state.target, state.won = str(target), None
 
@@ -156,17 +158,17 @@ class _Climb:
         if not self._target.is_class:
             return self._run.network.score(pixels, self._target).sum()
         logits = self._run.network.logits(pixels)
-        if self._state.won is None and int(logits[0].argmax()) == self._target.index:
-            self._state.won = self._state.seen
-        self._state.seen += 1
+        if self.state.won is None and int(logits[0].argmax()) == self._target.index:
+            self.state.won = self.state.seen
+        self.state.seen += 1
         return self._run.network.target_value(self._target, logits=logits).sum()
 
     def events(self, pixels: torch.Tensor) -> Iterator[Event]:
         """When the class came on top first, and how it does where the picture is shifted."""
-        if self._state.won is None:
+        if self.state.won is None:
             yield Note("the class was never on top: majority failure")
         else:
-            yield Scores({"first_won_at_step": float(self._state.won)})
+            yield Scores({"first_won_at_step": float(self.state.won)})
         if self._target.index is not None:
             yield Scores({"probability_shaken": self._shaken(pixels, self._target.index)})
 
