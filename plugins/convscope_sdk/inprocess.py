@@ -171,13 +171,14 @@ def _events(
             try:
                 with random.swapped_in():
                     event = steps.send(answer)
-                    if keep is not None and isinstance(event, State) and not memory.pending:
-                        keep(memory)
+                    while isinstance(event, State):
+                        if keep is not None and not memory.pending:
+                            keep(memory)
+                        event = next(steps)
             except StopIteration:
                 return
             answer = None
-            told = not isinstance(event, State) and (tells_wishes or not isinstance(event, Together))
-            if told and not memory.pending:
+            if not memory.pending and (tells_wishes or not isinstance(event, Together)):
                 answer = yield event
     finally:
         with random.swapped_in():
