@@ -31,7 +31,8 @@ _FLOAT = 4
 def batch_size(network: Network, image: Tensor, *, gradients: bool = False, part: float = 1.0) -> int:
     """How many pictures as large as `image`, (1, 3, H, W), one step takes, at least 1.
 
-    Layers' outputs take at most 1 GiB on a CPU, a quarter of what is free on a CUDA device.
+    Layers' outputs take at most 1 GiB on a CPU, a quarter of what is free on a CUDA device: elsewhere, or later, it may
+    be another number, so a run keeps it in its state.
 
     Args:
         network: Whose layers' outputs are kept.
