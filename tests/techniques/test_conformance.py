@@ -20,7 +20,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "neural_texture": {"steps": 1},
     "style_transfer": {"steps": 1},
     "embedding": {"steps": 250, "size": 64},
-    "activation_atlas": {"cells": 3, "steps": 2, "size": 32},
+    "activation_atlas": {"cells": 3, "steps": 2, "size": 32, "samples": 48},
     "fast_style_training": {"steps": 2, "batch": 1, "size": 32, "style_size": 32, "width": 4},
     "inversion_network_training": {"steps": 2, "size": 32, "batch": 2, "measured": 16},
 }
