@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from convscope_sdk.conformance import Subject, check_goes_on_where_it_was_put_down
-from convscope_sdk.errors import InvalidParams, NotApplicable, TechniqueError
+from convscope_sdk.errors import InvalidImageSet, InvalidParams, NotApplicable, TechniqueError
 from convscope_sdk.events import Checkpoint, ImageGrid, Preview, Progress, Table, TrainedModel
 from convscope_sdk.inprocess import start
 from convscope_sdk.models import ModelSpec
@@ -205,3 +205,11 @@ def test_a_run_told_to_take_smaller_steps_does_so_from_there_on(folder: Path) ->
     assert losses[1e-3] == whole
     assert losses[1e-4][:4] == whole[:4]
     assert losses[1e-4][4:] != whole[4:]
+
+
+def test_a_training_is_not_taken_up_with_other_pictures(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"image_sets": {"mine": folder_of(tmp_path, 4)}, "params": {**SMALL, "steps": 2}}
+    _, saved = put_down(inversion_network_training, tiny(), state=1, **given)
+    folder_of(tmp_path, 1, start=4)
+    with pytest.raises(InvalidImageSet, match="not what it was"):
+        list(start(inversion_network_training, tiny(), saved=saved, **given))

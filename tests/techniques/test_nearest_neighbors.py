@@ -15,6 +15,7 @@ from convscope_techniques.embedding.cells import EXACT_UP_TO
 from convscope_techniques.embedding.nearest_neighbors import nearest_neighbors
 from support.collected import Collected
 from support.image_sets import folder_of, noise
+from support.put_down import goes_on
 from support.zoo import tiny
 
 
@@ -164,3 +165,8 @@ def test_pixel_space_is_kept_with_the_index_and_follows_the_set(tmp_path: Path) 
     assert len(opened) == 3  # the query, and a neighbour in each strip
     folder_of(folder, 2, start=6)
     assert len(_names(_near(sets, member="red/0005.png", k=7), "pixels")) == 7
+
+
+@pytest.mark.parametrize("search", ["exact", "approximate"])
+def test_it_goes_on_behind_the_index(sets: ImageSets, search: str) -> None:
+    assert goes_on(nearest_neighbors, tiny(), image_sets=sets, params={"image_set": "mine", "search": search}) == 1

@@ -25,6 +25,7 @@ from convscope_sdk.technique import technique
 from convscope_techniques.embedding.cells import EXACT_UP_TO, Cells
 from convscope_techniques.embedding.distances import Metric, Nearest, nearest, neighbors_in
 from convscope_techniques.embedding.quality import precision
+from convscope_techniques.indexed import indexed
 
 __all__ = ["NearestNeighborsParams", "nearest_neighbors"]
 
@@ -55,6 +56,7 @@ class NearestNeighborsParams(ImageParams):
     needs={"image_set"},
     cites="Krizhevsky, Sutskever & Hinton 2012",
     stall_seconds=600,
+    resumable=True,
 )
 def nearest_neighbors(run: Run[NearestNeighborsParams]) -> Iterator[Event]:
     """The pictures of a set nearest to an image or to one of them, in pixel space and in feature space.
@@ -71,7 +73,7 @@ def nearest_neighbors(run: Run[NearestNeighborsParams]) -> Iterator[Event]:
     approximate = params.search == "approximate" or (params.search == "auto" and len(image_set) > EXACT_UP_TO)
     further = 1 + (2 * Cells.steps_for(len(image_set)) if approximate else 0)
     pixels = pixel_layer(params.pixel_edge)
-    index = yield from image_set.index([params.layer, pixels], further_steps=further)
+    index = yield from indexed(run, image_set, [params.layer, pixels], further_steps=further)
     query = _Query.of(run, index)
     if query.note:
         yield Note(query.note)

@@ -103,7 +103,8 @@ def inversion_network_training(run: Run[InversionNetworkTrainingParams]) -> Iter
     params = run.params
     yield Note(f"inverts {lesson.layer} with {lesson.parameters_count:,} parameters, from {len(lesson.crops.numbers)} "
                f"pictures of {params.image_set}; {len(lesson.held_out.numbers)} are held out")  # fmt: skip
-    training = lesson.training
+    training, pictures = lesson.training, lesson.pictures
+    pictures.check_is(run.state("image set", digest=pictures.digest).digest)
     with run.state("training", training=training, losses=Losses(), before=lesson.errors(), kept=training.step) as state:
         while training.step < params.steps:
             losses = lesson.step()
@@ -141,6 +142,7 @@ class _Lesson:
         compared = [network.layer(name).name for name in params.comparators] or [self.layer]
         self._asked = list(dict.fromkeys([self.layer, *(compared if params.feature_weight else [])]))
         self._size = params.size or network.input_size
+        self.pictures = run.image_set(params.image_set)
         self.crops, self.held_out = self._divided()
         moments, self.code_shape = self._measure(compared)
         doublings = InversionNetwork.doublings(self.code_shape, self._size)
@@ -219,7 +221,7 @@ class _Lesson:
 
     def _divided(self) -> tuple[Crops, Crops]:
         params = self._run.params
-        image_set = self._run.image_set(params.image_set)
+        image_set = self.pictures
         if len(image_set) < 2:  # noqa: PLR2004 - one to learn from, one to look at
             raise InvalidImageSet(
                 f"image set {params.image_set!r} has {len(image_set)} pictures; give two or more: some are held out",
@@ -267,7 +269,7 @@ class _Lesson:
             "seed": run.seed,
             "layer": self.layer,
             "network": run.network.digest,
-            "pictures": run.image_set(run.params.image_set).digest,
+            "pictures": self.pictures.digest,
         }
 
 
