@@ -134,6 +134,11 @@ def test_it_goes_on_where_it_was_put_down(params: dict[str, Any]) -> None:
     check_goes_on_where_it_was_put_down(Subject(feature_visualization, params={**short, **params}))
 
 
+def test_pictures_of_a_class_can_be_unlike_each_other_too() -> None:
+    seen = visualized(target="class:1", samples=2, diversity=100.0)
+    assert seen.scores["objective_diversity_after"] < 0.98 * seen.scores["objective_diversity_before"]
+
+
 def test_it_turns_to_another_channel_from_the_same_picture() -> None:
     params = {**SHORT, "target": "conv3:1", "steps": 40}
     seed = params.pop("seed")

@@ -41,3 +41,8 @@ def test_pictures_that_are_the_same_are_least_unlike() -> None:
     same = FEATURES[:1].expand(3, -1, -1, -1)
     assert float(dissimilarity(same)) == pytest.approx(-2.0, rel=1e-5)
     assert float(dissimilarity(FEATURES)) > -1.9
+
+
+def test_vectors_are_as_unlike_as_the_squared_cosine_of_their_angle_says() -> None:
+    vectors = torch.tensor([[1.0, 0], [1, 1]])
+    assert float(dissimilarity(vectors)) == pytest.approx(-0.5, rel=1e-5)

@@ -48,7 +48,7 @@ class Direction:
         features = network.activations(pixels, self.layer)[self.layer]
         if features.ndim == 3:  # noqa: PLR2004 - tokens, (B, N, C)
             features = features.mT
-        return along(features if features.ndim > _FEATURES_NDIM else features[..., None], self)
+        return along(_with_places(features), self)
 
 
 def along(features: Tensor, direction: Direction) -> Tensor:
@@ -70,6 +70,11 @@ def along(features: Tensor, direction: Direction) -> Tensor:
 
 def dissimilarity(features: Tensor) -> Tensor:
     """How unlike pictures are: minus the sum of cosines between their Gram matrices, by picture (lucid's diversity)."""
-    flat = features.flatten(2)
+    flat = _with_places(features).flatten(2)
     grams = torch.nn.functional.normalize((flat @ flat.mT).flatten(1), dim=1)
     return -((grams @ grams.mT).sum() - len(grams)) / len(grams)
+
+
+def _with_places(features: Tensor) -> Tensor:
+    """Features (B, C, …); vectors (B, C) are those of one place."""
+    return features if features.ndim > _FEATURES_NDIM else features[..., None]
