@@ -87,7 +87,7 @@ async def run_server(
     """
     with lock_data_dir(settings.data_dir) as data:
         place = Place.of(settings)
-        options = worker_options(settings, content_url=place.content, index_dir=str(data / "index"))
+        options = worker_options(settings, content_url=place.content, index_dir=str(place.indexes))
         stack = _stack(settings, engine or LocalEngine(options, Needs(data / "needs.json")), place)
         health = Health(
             [s.full_name for s in SERVICES.values()], lambda: stack.admission.gate.open and stack.engine.ready
@@ -113,7 +113,9 @@ def _stack(settings: Settings, engine: Engine, place: Place) -> Stack:
         door = door_of(settings)
     except SettingsError as error:
         raise StartError(str(error)) from None
-    return Stack.build(settings, engine, database=place.database, blobs=place.content, door=door)
+    return Stack.build(
+        settings, engine, database=place.database, blobs=place.content, index_dir=place.indexes, door=door
+    )
 
 
 async def _serve(health: Health, signals: StopSignals, ready: Callable[[], None]) -> None:

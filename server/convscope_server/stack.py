@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from convscope_server.access.door import Door
 from convscope_server.api.admission import Admission, Gate
@@ -38,11 +39,30 @@ class Stack:
     admission: Admission
 
     @classmethod
-    def build(cls, settings: Settings, engine: Engine, *, database: str, blobs: str, door: Door | None = None) -> Stack:
-        """The stack over a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet."""
+    def build(
+        cls,
+        settings: Settings,
+        engine: Engine,
+        *,
+        database: str,
+        blobs: str,
+        index_dir: Path | None = None,
+        door: Door | None = None,
+    ) -> Stack:
+        """The stack over a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet.
+
+        Where workers keep indexes of image sets in `index_dir`, those that nobody needs go with old runs.
+        """
         disk = None if "://" in blobs else settings.data_dir
         room = Room(disk, int(settings.min_free_bytes))
-        archive = Archive.at(database, blobs, keep_limits(settings), max_bytes=settings.max_upload_bytes, room=room)
+        archive = Archive.at(
+            database,
+            blobs,
+            keep_limits(settings),
+            max_bytes=settings.max_upload_bytes,
+            room=room,
+            index_dir=index_dir,
+        )
         store, content = archive.runs, archive.content
         limits = RunLimits(
             disconnect_grace=settings.disconnect_grace,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+from convscope_sdk.image_sets.parts import META, note_use, set_digest
 from convscope_server.images.content import ContentStore, Upload, digest_of
 from convscope_server.images.set_store import UploadedSet
 from convscope_server.runs.events import Accepted, Event, Queued, Report, Result, Started, Succeeded
@@ -18,7 +21,10 @@ from convscope_server.storage.limits import KeepLimits
 from support.fake_engine import artifact
 from support.run_house import request
 
-__all__ = ["KeptRun", "KeptStore", "absent"]
+__all__ = ["INDEX_BYTES", "KeptRun", "KeptStore", "absent"]
+
+INDEX_BYTES = 5000
+"""What a part of an index takes."""
 
 
 def absent(content: ContentStore, digests: Iterable[str]) -> list[str]:
@@ -47,12 +53,14 @@ class KeptStore:
         leases: Until when each blob is kept because somebody sent it or found it here.
         seen: When each blob came or was last asked for.
         blobs: Every blob there ever was.
+        indexes: The directory of indexes of image sets.
     """
 
     def __init__(self, folder: Path, limits: KeepLimits, database: str = "") -> None:
         self.now = 1_000_000.0
         url = database or f"sqlite:///{folder / 'runs.db'}"
-        self.archive = Archive.at(url, str(folder / "content"), limits, clock=lambda: self.now)
+        self.indexes = folder / "index"
+        self.archive = Archive.at(url, str(folder / "content"), limits, clock=lambda: self.now, index_dir=self.indexes)
         self.limits = limits
         self.runs: dict[str, KeptRun] = {}
         self.sets: dict[str, list[str]] = {}
@@ -110,13 +118,14 @@ class KeptStore:
         self.uploads = []
         return digests
 
-    async def submit(self, inputs: Iterable[bytes] = (), sets: Iterable[str] = ()) -> KeptRun:
+    async def submit(self, inputs: Iterable[bytes] = (), sets: Iterable[str] = (), **params: Any) -> KeptRun:
         """A run of these pictures and of those of the image sets that are there."""
         digests = [await self.send(data) for data in inputs]
         manifests = {name: self.sets[name][-1] for name in sets if name in self.sets}
         asked = request(
             extra_images={str(i): digest for i, digest in enumerate(digests)},
             image_sets=manifests,
+            params=params,
             request_id=uuid4().hex,
         )
         run = KeptRun(uuid4().hex, {*digests, *manifests.values()}, manifests)
@@ -156,6 +165,15 @@ class KeptStore:
         """A client forgets an image set."""
         self.sets.pop(name, None)
         await self.content.drop(await self.archive.image_sets.delete(name))
+
+    def use_index(self, name: str, source: str = "uploaded") -> Path:
+        """A worker uses the index of an image set, which it makes where there is none; gives where its part lies."""
+        path = self.indexes / "network" / "layer" / set_digest(name.encode())
+        path.mkdir(parents=True, exist_ok=True)
+        (path / META).write_bytes(bytes(INDEX_BYTES))
+        note_use(path, name, source)
+        os.utime(path.with_suffix(".used"), (self.now, self.now))
+        return path
 
     async def delete_run(self, run: KeptRun) -> None:
         """A client deletes an ended run."""

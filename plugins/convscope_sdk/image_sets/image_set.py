@@ -14,6 +14,7 @@ from PIL import Image
 from convscope_sdk.errors import InvalidImage, InvalidImageSet, TechniqueError, UnknownName
 from convscope_sdk.events import Event, Note, Progress
 from convscope_sdk.image_sets.item import FORMAT, Item
+from convscope_sdk.image_sets.parts import note_use, set_digest
 from convscope_sdk.image_sets.pixel_space import pixel_edge
 from convscope_sdk.image_sets.spec import ImageSetSpec
 from convscope_sdk.images import MAX_PIXELS, fit_image, open_image, to_tensor
@@ -113,7 +114,7 @@ class ImageSet:
     @property
     def digest(self) -> str:
         """Of all pictures in their order, 32 hexadecimal digits. Reads every file that may have changed."""
-        return hashlib.sha256(self.digests.tobytes()).hexdigest()[:_DIGEST_BYTES]
+        return set_digest(self.digests.tobytes())
 
     @property
     def digests(self) -> NDArray[np.uint8]:
@@ -174,6 +175,8 @@ class ImageSet:
             for checked in self._scan():
                 yield Progress(1, total, {"pictures_checked": float(checked)})
         items = {name: self._item(name, max(top_k, _TOP_K), positions) for name in names}
+        for item in items.values():
+            note_use(item.path, self.name, self._spec.source)
         index = self._opened(items, reused=True)
         while index is None:
             yield from self._make(list(items.values()), total)

@@ -3,6 +3,7 @@
 <layer>/<set digest>/           finished: appears in one rename, and is then only read
 <layer>/<set digest>.kept/      what techniques derived from it
 <layer>/<set digest>.partial/   rows are appended; as many as `summary.npz` counts have reached the disk
+<layer>/<set digest>.used       who used it last; see `parts`
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope_sdk.image_sets.parts import META
 from convscope_sdk.image_sets.units import Best, ChannelStatistics
 
 __all__ = ["FEATURES", "FILES", "FORMAT", "LENGTHS", "MAXIMA", "PLACES", "VECTORS", "Item", "Meta"]
@@ -25,7 +27,7 @@ Ints = NDArray[np.int64]
 FORMAT = 1
 """Of what lies on disk: an index of another format is left alone."""
 
-MEMBERS, DIGESTS, META, SUMMARY = "members.i64", "digests.bin", "meta.json", "summary.npz"
+MEMBERS, DIGESTS, SUMMARY = "members.i64", "digests.bin", "summary.npz"
 FEATURES, MAXIMA, VECTORS, PLACES = "features.f32", "maxima.f32", "vectors.f32", "places.i16"
 LENGTHS = "lengths.f32"
 FILES: Mapping[str, np.dtype[Any]] = {

@@ -21,7 +21,6 @@ from convscope_sdk.image_sets.item import (
     LENGTHS,
     MAXIMA,
     MEMBERS,
-    META,
     PLACES,
     SUMMARY,
     VECTORS,
@@ -31,6 +30,7 @@ from convscope_sdk.image_sets.item import (
     read_summary,
     summary_arrays,
 )
+from convscope_sdk.image_sets.parts import META
 from convscope_sdk.image_sets.units import Best, ChannelStatistics, Responses
 
 __all__ = ["Donor", "ItemWriter"]

@@ -6,19 +6,19 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope_sdk.events import Progress
 from convscope_sdk.image_sets.item import Item
+from convscope_sdk.image_sets.parts import lock
 
 if TYPE_CHECKING:
     from convscope_sdk.image_sets.forward_pass import ForwardPass
@@ -113,7 +113,7 @@ class IndexStore:
             item.directory.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context((item.directory / f"{item.digest}.lock").open("a+"))
             try:
-                _lock(file)
+                lock(file)
             except OSError:
                 stack.close()
                 return None
@@ -158,16 +158,3 @@ def _places(theirs: bytes, ours: NDArray[np.uint8]) -> NDArray[np.int64] | None:
             return None
         found.append(place)
     return np.array(found, np.int64)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[str]) -> None:
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: IO[str]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

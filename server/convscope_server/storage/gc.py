@@ -10,11 +10,13 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from convscope_sdk.image_sets.parts import Part
 from convscope_server.images.blobs import BlobInfo
 from convscope_server.images.content import ContentStore
 from convscope_server.room import StorageFullError, says_full
 from convscope_server.runs.schema import require_this_version
 from convscope_server.storage import records
+from convscope_server.storage.indexes import Indexes
 from convscope_server.storage.limits import KeepLimits
 from convscope_server.storage.live_sets import LiveSets
 from convscope_server.storage.place import Place
@@ -59,7 +61,8 @@ def rehearse(place: Place, limits: KeepLimits) -> Tidied:
         rehearsal = _Rehearsal(connection)
         content = _Rehearsed(place.content, lease_seconds=limits.upload_seconds)
         content.holders += [rehearsal.referred, archive.image_sets.referred, LiveSets(archive.runs, content).needed]
-        tidied = asyncio.run(Retention(rehearsal, content, archive.image_sets.referred, limits).tidy())
+        indexes = _RehearsedIndexes(archive.index_dir, archive.runs, archive.image_sets)
+        tidied = asyncio.run(Retention(rehearsal, content, archive.image_sets.referred, indexes, limits).tidy())
         connection.rollback()
     return tidied
 
@@ -101,6 +104,13 @@ class _Rehearsed(ContentStore):
     def _remove(self, digests: Collection[str]) -> int:
         self._gone.update(digests)
         return sum(map(self._size, digests))
+
+
+class _RehearsedIndexes(Indexes):
+    """Indexes of which nothing goes."""
+
+    async def remove(self, unneeded: list[Part]) -> int:
+        return sum(part.size_bytes for part in unneeded)
 
 
 def _shrink(place: Place) -> None:

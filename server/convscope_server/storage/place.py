@@ -47,6 +47,11 @@ class Place:
         return cls(data, settings.database or f"sqlite:///{data / 'runs.db'}", str(data / "content"))
 
     @property
+    def indexes(self) -> Path:
+        """The directory of what workers keep of image sets."""
+        return self.data / "index"
+
+    @property
     def blobs(self) -> Blobs:
         """The blobs."""
         return Blobs(self.content, _UNLIMITED)
@@ -63,7 +68,7 @@ class Place:
         """
         self.check()
         with lock_data_dir(self.data), ExitStack() as open_ones:
-            archive = Archive.at(self.database, self.content, limits)
+            archive = Archive.at(self.database, self.content, limits, index_dir=self.indexes)
             open_ones.callback(archive.runs.close)
             archive.runs.open()
             open_ones.callback(archive.image_sets.close)

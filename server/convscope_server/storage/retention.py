@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from convscope_server.images.content import ContentStore
 from convscope_server.storage import records
+from convscope_server.storage.indexes import Indexes
 from convscope_server.storage.limits import KeepLimits
 
 __all__ = ["Database", "Parting", "Retention", "Tidied"]
@@ -45,15 +46,17 @@ class Tidied:
         log_bytes: Length of their events.
         blob_bytes: Length of the blobs that went with them, and of forgotten uploads.
         broken_off: Uploads that had been broken off.
+        index_bytes: What indexes of image sets took that nobody needs.
     """
 
     runs: tuple[str, ...] = ()
     log_bytes: int = 0
     blob_bytes: int = 0
     broken_off: int = 0
+    index_bytes: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.runs or self.blob_bytes or self.broken_off)
+        return bool(self.runs or self.blob_bytes or self.broken_off or self.index_bytes)
 
 
 class Retention:
@@ -66,6 +69,7 @@ class Retention:
         database: Where runs are.
         content: Where blobs are; its holders know what is needed.
         in_sets: Gives those of some blobs that image sets are made of.
+        indexes: What workers keep of image sets.
         limits: Bounds.
         parting: Within it a run may go.
         clock: Unix seconds.
@@ -76,6 +80,7 @@ class Retention:
         database: Database,
         content: ContentStore,
         in_sets: InSets,
+        indexes: Indexes,
         limits: KeepLimits,
         *,
         parting: Parting = nullcontext,
@@ -84,6 +89,7 @@ class Retention:
         self._database = database
         self._content = content
         self._in_sets = in_sets
+        self._indexes = indexes
         self._limits = limits
         self._parting = parting
         self._clock = clock
@@ -96,7 +102,8 @@ class Retention:
         taken, tidied = await self._sweep(tidied)
         if self._limits.bytes:
             tidied = await self._beyond_bytes(tidied, taken + await self._database.read(records.log_bytes))
-        return tidied
+        unneeded = await self._indexes.unneeded(self._limits.seconds)
+        return replace(tidied, index_bytes=await self._indexes.remove(unneeded))
 
     async def _beyond_age(self, tidied: Tidied) -> Tidied:
         before = self._clock() - self._limits.seconds

@@ -60,5 +60,6 @@ class Tidying:
                 raise
             tidied = await self._retention.tidy()
         if tidied:
-            _log.info("removed %d runs, %d bytes", len(tidied.runs), tidied.log_bytes + tidied.blob_bytes)
+            taken = tidied.log_bytes + tidied.blob_bytes + tidied.index_bytes
+            _log.info("removed %d runs, %d bytes, of them %d of indexes", len(tidied.runs), taken, tidied.index_bytes)
         await asyncio.to_thread(self._reserve.keep)

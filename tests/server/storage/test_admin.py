@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from convscope.cli import exits
 from convscope.cli.app import build
+from convscope_sdk.image_sets.parts import parts
 from convscope_server.images.content import digest_of
 from convscope_server.runs.lock import lock_data_dir
 from convscope_server.runs.store import RunStore
@@ -38,6 +39,10 @@ async def kept(folder: Path, database: str = "") -> None:
             await store.end(run)
         await store.submit([b"of a live run"])
         await store.make_set("mine", [b"a picture", INPUT])
+        store.now -= 50
+        for name in ("mine", "deleted"):
+            store.use_index(name)
+        store.now += 50
         await store.send(b"forgotten")
         await store.begin_upload(b"broken off")
         store.uploads[0][0]._file.close()
@@ -73,7 +78,8 @@ def blob(data: Path, content: bytes) -> Path:
 def state(data: Path) -> tuple[list[Path], list[str]]:
     with closing(sqlite3.connect(data / "runs.db")) as database:
         lines = [line for line in database.iterdump() if line.startswith("INSERT")]
-    return sorted(path for path in (data / "content").rglob("*") if path.is_file()), lines
+    kept = [path for folder in ("content", "index") for path in (data / folder).rglob("*")]
+    return sorted(path for path in kept if path.is_file()), lines
 
 
 def test_gc_says_what_would_go_and_then_removes_just_that(data: Path) -> None:
@@ -82,12 +88,13 @@ def test_gc_says_what_would_go_and_then_removes_just_that(data: Path) -> None:
     assert state(data) == before
     assert said.stdout.split() == ids(data)[:2]
     assert "would remove 2 runs" in said.stderr
-    assert "2.9 MiB of files and 1 broken-off uploads" in said.stderr
+    assert "2.9 MiB of files, 4.9 KiB of indexes and 1 broken-off uploads" in said.stderr
     done = admin("gc", "--keep-bytes", "1 MiB")
     assert done.stdout == said.stdout
     assert done.stderr == said.stderr.replace("would remove", "removed")
     assert not any(blob(data, content).exists() for content in (RESULT, BIG, b"forgotten"))
     assert all(blob(data, content).exists() for content in (INPUT, b"of a live run", b"a picture"))
+    assert [part.set_name for part in parts(data / "index")] == ["mine"]
     assert "all whole" in admin("verify").stderr
     assert "removed 0 runs" in admin("gc", "--keep-bytes", "1 MiB").stderr
 

@@ -50,7 +50,7 @@ def gc(
     data: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Remove runs that are not to be kept any more, and files that nothing refers to.
+    """Remove runs that are not to be kept any more, files that nothing refers to, and indexes that nobody uses.
 
     The server must be stopped: a running one does this by itself. Bounds are its settings keep_seconds, keep_bytes
     and keep_upload_seconds unless given here.
@@ -65,8 +65,8 @@ def gc(
         typer.echo(run)
     done = "would remove" if dry_run else "removed"
     exits.complain(
-        f"{done} {len(tidied.runs)} runs ({_size(tidied.log_bytes)} of events), {_size(tidied.blob_bytes)} of files "
-        f"and {tidied.broken_off} broken-off uploads"
+        f"{done} {len(tidied.runs)} runs ({_size(tidied.log_bytes)} of events), {_size(tidied.blob_bytes)} of files, "
+        f"{_size(tidied.index_bytes)} of indexes and {tidied.broken_off} broken-off uploads"
     )
 
 
