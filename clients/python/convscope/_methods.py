@@ -72,6 +72,4 @@ UNLOAD_MODEL = Method(_ADMIN, "UnloadModel", admin.UnloadModelRequest, admin.Unl
 LIST_DEVICES = Method(_ADMIN, "ListDevices", admin.ListDevicesRequest, admin.ListDevicesResponse)
 
 # Those that may load a model, go through a folder or wait for a step first, which takes as long as that takes.
-SLOW = frozenset(
-    {GET_MODEL.path, LOAD_MODEL.path, GET_IMAGE_SET.path, CREATE_IMAGE_SET.path, PAUSE_RUN.path, UPDATE_RUN.path}
-)
+SLOW = frozenset({GET_MODEL.path, LOAD_MODEL.path, GET_IMAGE_SET.path, CREATE_IMAGE_SET.path, UPDATE_RUN.path})

@@ -226,8 +226,9 @@ class FakeServer:
 
     def _pause_run(self, request: visualization.PauseRunRequest) -> Message:
         run = self._run(request.run)
-        if run.alive:
-            self._resumable(run)
+        technique = self._technique(run.request.technique)[0]
+        if run.alive and not technique.resumable:
+            raise FailedPrecondition(f"technique {technique.id} keeps no checkpoints", reason="RUN_NOT_RESUMABLE")
         run.pause()
         return visualization.PauseRunResponse(run=run.as_message())
 
@@ -238,19 +239,13 @@ class FakeServer:
 
     def _update_run(self, request: visualization.UpdateRunRequest) -> Message:
         run = self._run(request.run)
-        if not run.alive:
-            raise FailedPrecondition(f"run {run.id} has ended", reason="RUN_ENDED")
-        if fixed := set(request.params.fields) - set(self._resumable(run).steers):
+        if fixed := set(request.params.fields) - set(self._technique(run.request.technique)[0].steers):
             message = f"params.{min(fixed)}: cannot change on the way"
             raise InvalidArgument(message, reason="PARAM_NOT_STEERING")
+        if not run.alive:
+            raise FailedPrecondition(f"run {run.id} has ended", reason="RUN_ENDED")
         run.update(request)
         return visualization.UpdateRunResponse(run=run.as_message())
-
-    def _resumable(self, run: FakeRun) -> catalog.Technique:
-        technique = self._technique(run.request.technique)[0]
-        if not technique.resumable:
-            raise FailedPrecondition(f"technique {technique.id} keeps no checkpoints", reason="RUN_NOT_RESUMABLE")
-        return technique
 
     def _delete_run(self, request: visualization.DeleteRunRequest) -> Message:
         if self._run(request.run).alive:
