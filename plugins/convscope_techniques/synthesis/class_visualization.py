@@ -106,10 +106,11 @@ def class_visualization(run: Run[ClassVisualizationParams]) -> Iterator[Event]:
 
     Maximises S(x) - l2·‖x‖² over x, the picture less its mean colour. A step is x += rate·g; x *= 1 - decay; a
     Gaussian blur every `blur_every` steps; pixels of small norm, then those of small contribution |x·g|, become
-    mean colour; values are clipped to a picture's range. Kept is the best objective met. Without rules a class may
-    win with a picture that looks like noise: read `probability_shaken`, its mean over shifted copies, too. Image
-    and tensor `class_visualization`, (3, H, W), hold the pixels that the network saw, which may be faint; `stretched`
-    and the previews fill the range, as the authors' figures do.
+    mean colour; values are clipped to a picture's range. Kept is the best objective met, counted anew from where a
+    run is given another `target` or `l2`. Without rules a class may win with a picture that looks like noise: read
+    `probability_shaken`, its mean over shifted copies, too. Image and tensor `class_visualization`, (3, H, W), hold
+    the pixels that the network saw, which may be faint; `stretched` and the previews fill the range, as the authors'
+    figures do.
     """
     canvas = Centred.of(run.network, run.params.units)
     code = _start(run, canvas)

@@ -98,27 +98,25 @@ class Descent:
                     yield Preview(self.shown(self.parameterization.pixels(state.code)), caption=caption)
                 yield state
                 point = self._met(state)
-            _, code, terms = state.best if self.keep == "best" else (point.value, point.code, point.terms)
+            _, code, terms = state.best or (point.value, point.code, point.terms)
             return Outcome(self.parameterization.pixels(code), code, state.first, terms, state.step)
 
     def _begun(self, run: Run[Any], code: Tensor) -> State:
         """The state: at the start, or where the run was put down."""
         steered = dict(self.steered)
-        state = run.state(
-            "descent", code=code, step=0, update=self.update, first=None, best=(math.inf, code, {}), steered=steered
-        )
+        state = run.state("descent", code=code, step=0, update=self.update, first=None, best=None, steered=steered)
         if state.steered != steered:
-            state.first, state.best, state.steered = None, (math.inf, code, {}), steered
+            state.first, state.best, state.steered = None, None, steered
             self.update.forget_values()
         return state
 
     def _met(self, state: State) -> _Point:
-        """The objective at the state's code, which may be the first, and the best so far."""
+        """The objective at the state's code, which may be the first, and the best so far if that is to be kept."""
         point = self._at(state.code, differentiate=state.step < self.steps)
         if state.first is None:
             _check(point)
             state.first = point.terms
-        if point.value <= state.best[0]:
+        if self.keep == "best" and (state.best is None or point.value <= state.best[0]):
             state.best = point.value, point.code, point.terms
         return point
 

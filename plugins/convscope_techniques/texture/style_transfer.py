@@ -44,8 +44,8 @@ def style_transfer(run: Run[StyleTransferParams]) -> Iterator[Event]:
 
     Minimises content_weight·Σ w·mean((F - F₀)²) + style_weight·Σ w·mean((G - G₀)²) + tv_weight·TV over the pixels,
     G = F·Fᵀ / (N·M); `convention` says how other papers' weights are read. Several styles are blended by their Gram
-    matrices. Image and tensor `stylized`, (3, H, W), of the input's size; table `losses`. From noise a picture takes
-    hundreds of steps; networks other than VGG give weaker brush strokes.
+    matrices. Image and tensor `stylized`, (3, H, W), of the input's size; table `losses`, which begins where weights
+    were changed last. From noise a picture takes hundreds of steps; networks other than VGG give weaker brush strokes.
     """
     styles, shares = _styles(run)
     yield Note(f"content {run.params.content_names(run.network)}, style {run.params.style_names(run.network)}")
