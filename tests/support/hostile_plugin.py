@@ -105,7 +105,8 @@ def stall(run: Run[Steps]) -> Iterator[Event]:
 @technique("hostile.print")
 def shout(run: Run[Steps]) -> Iterator[Event]:
     """Prints to standard output, where the front end's own words go."""
-    print("noise " * 1000)  # noqa: T201 - the point
+    print("noise " * 1000, flush=True)  # noqa: T201 - the point
+    time.sleep(0.3)  # what is read during its turn is told to be its own
     yield Progress(1)
 
 
