@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from convscope.v1 import run_pb2
 from convscope_server.access.principal import acting_as
 from convscope_server.api.admission import Admission
 from convscope_server.api.shared import Shared
@@ -20,6 +21,8 @@ from convscope_server.api.status import DETAILS_KEY, grpc_code, internal_error, 
 from convscope_server.errors import RequestError
 
 __all__ = ["MAX_MESSAGE", "handlers_of", "method_name"]
+
+_EVENT = run_pb2.RunEvent.DESCRIPTOR.full_name
 
 MAX_MESSAGE = 4 * 2**20
 """Bytes of a request, gRPC's own default."""
@@ -48,7 +51,8 @@ def _handler(method: MethodDescriptor, servicer: object, admission: Admission) -
     write = GetMessageClass(method.output_type).SerializeToString
     coders: dict[str, Any] = {
         "request_deserializer": _reading(GetMessageClass(method.input_type).FromString),
-        "response_serializer": Shared(write, size=len) if method.server_streaming else write,
+        # Many watchers are sent one event; every other response is somebody's own.
+        "response_serializer": Shared(write, size=len) if method.output_type.full_name == _EVENT else write,
     }
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(_many(behaviour, method, admission), **coders)
