@@ -121,7 +121,7 @@ def run_message(record: RunRecord) -> run_pb2.Run:
         error=None if record.error is None else error_message(record.error),
         device_time=_duration(record.device_seconds),
         priority=PRIORITIES[request.priority],
-        updates=[_update(update.step or 0, update.params) for update in request.updates],
+        updates=[_update(update.step, update.params) for update in request.updates],
     )
 
 

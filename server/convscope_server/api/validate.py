@@ -18,8 +18,9 @@ from convscope_server.api.convert import params_of
 from convscope_server.api.holdings import Holdings
 from convscope_server.api.params import check_params
 from convscope_server.api.violations import Violations
+from convscope_server.engine.between_steps import Update
 from convscope_server.engine.engine import Catalog, Engine
-from convscope_server.engine.messages import TechniqueInfo, Update
+from convscope_server.engine.messages import TechniqueInfo
 from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
 from convscope_server.images.sets import ImageSetService

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from convscope_server.engine.between_steps import CheckParams, Steer, Suspend, Suspended, Update
 from convscope_server.priority import Priority
 from convscope_server.runs.events import ArtifactKind, CancelReason, Error, Event
 
@@ -28,6 +29,7 @@ __all__ = [
     "ModelDetail",
     "ModelInfo",
     "Models",
+    "OfRun",
     "Offers",
     "OutOfMemory",
     "Overgrown",
@@ -42,9 +44,10 @@ __all__ = [
     "Stalled",
     "Start",
     "TechniqueInfo",
+    "ToModels",
+    "ToRun",
     "Unfit",
     "UnloadModel",
-    "Update",
 ]
 
 
@@ -55,13 +58,6 @@ class PreviewOptions(msgspec.Struct, frozen=True):
     max_edge: int = 512
     format: str = "jpeg"
     none: bool = False
-
-
-class Update(msgspec.Struct, frozen=True):
-    """Other values for some parameters, from behind `step` on; None: at the next step."""
-
-    params: dict[str, Any]
-    step: int | None = None
 
 
 class RunSpec(msgspec.Struct, frozen=True):
@@ -77,6 +73,8 @@ class RunSpec(msgspec.Struct, frozen=True):
         owner: The principal who shares the device with others.
         priority: How urgent it is.
         thrift: How many times smaller its inner batches are to be.
+        updates: Changes of its parameters, by rising step.
+        checkpoint: The key of the one that it goes on from; "": it begins.
     """
 
     id: str
@@ -95,6 +93,8 @@ class RunSpec(msgspec.Struct, frozen=True):
     owner: str = ""
     priority: Priority = "normal"
     thrift: int = 1
+    updates: tuple[Update, ...] = ()
+    checkpoint: str = ""
 
 
 class TechniqueInfo(msgspec.Struct, frozen=True):
@@ -273,7 +273,9 @@ class Shutdown(_Command, frozen=True):
     """Close every run without a word and exit."""
 
 
-Command = Start | Cancel | LoadModel | UnloadModel | DescribeModel | DescribeImageSet | ListModels | Ping | Shutdown
+ToRun = Cancel | Suspend | Steer
+ToModels = LoadModel | UnloadModel | DescribeModel | DescribeImageSet | CheckParams
+Command = Start | ToRun | ToModels | ListModels | Ping | Shutdown
 
 
 class _Report(msgspec.Struct, frozen=True, tag=True):
@@ -370,4 +372,5 @@ class Pong(_Report, frozen=True):
     """Still there."""
 
 
-Report = Hello | Events | Attained | OutOfMemory | Reply | Models | Offers | Stalled | Overgrown | Unfit | Pong
+OfRun = Events | Attained | OutOfMemory | Suspended
+Report = Hello | OfRun | Reply | Models | Offers | Stalled | Overgrown | Unfit | Pong

@@ -31,6 +31,8 @@ class WorkerOptions(msgspec.Struct, frozen=True):
         models_dir: Directory of models, and where runs put those that they train; empty: none.
         image_sets_dir: Folder of image sets, a folder each; empty: none.
         index_dir: Where indexes of image sets are kept; empty: a temporary one.
+        checkpoints_dir: Where runs keep what they need to go on elsewhere; empty: a temporary one.
+        checkpoint_seconds: Least time between two checkpoints of a run; 0: only where it is put down.
         content_url: The content store, for uploaded image sets; empty: there are none.
         allow_code: Whether a model.toml may name a Python callable as its architecture.
         plugin_files: Loose plugin files.
@@ -54,6 +56,8 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     models_dir: str = ""
     image_sets_dir: str = ""
     index_dir: str = ""
+    checkpoints_dir: str = ""
+    checkpoint_seconds: float = 5.0
     content_url: str = ""
     allow_code: bool = False
     plugin_files: tuple[str, ...] = ()

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from convscope_server.engine.messages import PreviewOptions, Update
+from convscope_server.engine.between_steps import Update
+from convscope_server.engine.messages import PreviewOptions
 from convscope_server.priority import Priority
 from convscope_server.runs.events import Error, Event, Failed, Paused, Queued, Started, Succeeded, is_terminal
 

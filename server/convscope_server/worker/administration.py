@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from convscope_sdk.errors import TechniqueError
+from convscope_server.engine.between_steps import CheckParams
 from convscope_server.engine.messages import (
     DescribeImageSet,
     DescribeModel,
@@ -16,9 +17,10 @@ from convscope_server.engine.messages import (
     LoadModel,
     ModelInfo,
     Reply,
+    ToModels,
     UnloadModel,
 )
-from convscope_server.errors import RequestError, error_of
+from convscope_server.errors import RequestError, error_of, looked_up
 from convscope_server.models.describe import describe
 from convscope_server.runs.events import Error
 
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 _LABELS = 10_000  # of a column that are told; a message has an end
 
 
-def administer(shop: Workshop, command: LoadModel | UnloadModel | DescribeModel | DescribeImageSet) -> Reply:
+def administer(shop: Workshop, command: ToModels) -> Reply:
     """The reply to a command about a model or an image set."""
     request = command.request
     reply = Reply(request)
@@ -44,6 +46,9 @@ def administer(shop: Workshop, command: LoadModel | UnloadModel | DescribeModel 
                 reply = Reply(request, done=shop.cache.unload(name))
             case DescribeModel(model=name):
                 reply = _describe(shop, request, name)
+            case CheckParams(technique=name, params=params):
+                looked_up("technique", name, shop.techniques).technique.params.parse(params)
+                reply = Reply(request, done=True)
             case DescribeImageSet(image_set=name):
                 reply = Reply(request, image_set=_describe_image_set(shop, name))
     except RequestError as refusal:
@@ -77,7 +82,9 @@ def _describe_image_set(shop: Workshop, name: str) -> ImageSetDetail:
     return ImageSetDetail(ImageSetInfo(name, spec.source, spec.description), len(spec.names), labels)
 
 
-def _subject(command: LoadModel | UnloadModel | DescribeModel | DescribeImageSet) -> str:
+def _subject(command: ToModels) -> str:
     if isinstance(command, DescribeImageSet):
         return f"image set {command.image_set!r}"
+    if isinstance(command, CheckParams):
+        return f"technique {command.technique!r}"
     return f"model {command.model!r}"

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from convscope_sdk.events import Event as Yielded
 from convscope_sdk.inprocess import prepare
 from convscope_sdk.isolation import RandomState
 from convscope_sdk.loader import BUILTIN_PACKAGE
-from convscope_sdk.state import State
+from convscope_sdk.state import Saved, State
 from convscope_sdk.together import Together
-from convscope_server.engine.messages import Attained, RunSpec
+from convscope_server.engine.between_steps import Suspended
+from convscope_server.engine.messages import Attained, Cancel, OutOfMemory, Reply, RunSpec, ToRun
 from convscope_server.runs.events import Cancelled, CancelReason, Error, Failed, Started
+from convscope_server.worker.checkpoints import CheckpointLostError, Checkpoints
 from convscope_server.worker.faults import fault
 from convscope_server.worker.footprint import Footprint
 from convscope_server.worker.litter import Litter
-from convscope_server.worker.provenance import provenance
+from convscope_server.worker.provenance import library_versions, provenance
+from convscope_server.worker.rests import Rests
+from convscope_server.worker.stepper import END, SILENCE, Stepper
 
 if TYPE_CHECKING:
+    from convscope_sdk.events import Checkpoint as TrainingCheckpoint
     from convscope_sdk.image_sets.catalog import ImageSets
+    from convscope_sdk.inprocess import Prepared
     from convscope_sdk.loader import Loaded
     from convscope_sdk.network import Network
-    from convscope_sdk.run import Run
     from convscope_server.engine.blame import Author
     from convscope_server.worker.borrowed import BorrowedModels
     from convscope_server.worker.making import Making
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job"]
 
-_NOTHING = object()
+_SILENT = (END, SILENCE)
 
 
 class Job:
@@ -45,8 +50,9 @@ class Job:
         held: Bytes by which its steps have made the process grow.
         footprint: What its steps have taken of the device's memory.
         litter: What its steps have left lying about.
-        ended: Whether its terminal event has been recorded.
-        random: Its random generators, once it has begun.
+        ended: Whether it is off the worker, its terminal event recorded, if it has come to one.
+        put_down: Whether it has been kept, and is to leave the worker.
+        random: Its random generators.
         wish: What it waits for, alone or together with other runs.
         wished_at: Since when, by the monotonic clock.
         has_wished: Whether it has ever waited so.
@@ -59,9 +65,13 @@ class Job:
         loaded: Loaded,
         author: Author,
         recorder: Recorder,
-        making: Making,
         *,
+        making: Making,
+        checkpoints: Checkpoints,
+        send: Callable[[Reply | Suspended], None],
+        device: str,
         max_image_pixels: int,
+        checkpoint_seconds: float = 0.0,
         shares: bool = False,
     ) -> None:
         self.spec = spec
@@ -73,7 +83,8 @@ class Job:
         self.footprint = Footprint()
         self.litter = Litter()
         self.ended = False
-        self.random: RandomState | None = None
+        self.put_down = False
+        self.random = RandomState.seeded(spec.seed, device)
         self.wish: Together | None = None
         self.wished_at = 0.0
         self.has_wished = not shares
@@ -85,10 +96,15 @@ class Job:
         self._recorder = recorder
         self._making = making
         self._max_image_pixels = max_image_pixels
+        self._begin_with: tuple[TrainingCheckpoint | None, ImageSets | None] = (None, None)
         self._models: BorrowedModels | None = None
-        self._run: Run[Any] | None = None
-        self._yielded: object = _NOTHING
-        self._generator: Iterator[Yielded] | None = None
+        self._yielded: object = SILENCE
+        self._checkpoints = checkpoints
+        self._device = device
+        self._begun = False
+        self._stepper = Stepper(loaded.technique, self._prepare, self.random, spec.seed, device)
+        keep = partial(checkpoints.put, spec.id)
+        self._rests = Rests(spec, self._stepper, recorder, put=keep, send=send, every=checkpoint_seconds)
 
     @property
     def culprit(self) -> Author:
@@ -118,7 +134,12 @@ class Job:
     @property
     def begun(self) -> bool:
         """Whether the technique's generator exists."""
-        return self._generator is not None
+        return self._begun
+
+    @property
+    def wanted_down(self) -> bool:
+        """Whether it is to leave its worker, where it goes on later."""
+        return self._rests.wanted_down
 
     @property
     def networks(self) -> Mapping[str, Network]:
@@ -135,42 +156,80 @@ class Job:
         """Whether the run's deadline has passed."""
         return self.spec.deadline is not None and time.time() >= self.spec.deadline
 
-    def begin(self, models: BorrowedModels, image_sets: ImageSets, device: str) -> None:
+    def heed(self, command: ToRun) -> None:
+        """Take note of what is wanted of it at its next step, from any thread."""
+        if isinstance(command, Cancel):
+            self.cancel_reason = command.reason
+        else:
+            self._rests.ask(command)
+
+    def begin(self, models: BorrowedModels, image_sets: ImageSets) -> None:
         """Load the model, read the pictures, check the parameters; everything but the first step.
 
         Args:
             models: Where its networks come from; `give_back` returns them.
             image_sets: What it can look at.
-            device: Where they are.
 
         Raises:
             TechniqueError: any of them is refused.
         """
-        spec = self.spec
-        self._recorder.send(Started(device, spec.attempt))
+        spec, checkpoint, lost = self.spec, None, ""
+        try:
+            checkpoint = self._checkpoints.get(spec.checkpoint) if spec.checkpoint else None
+        except CheckpointLostError as error:
+            lost = str(error)
+        self._recorder.send(Started(self._device, spec.attempt, 0 if checkpoint is None else checkpoint.step))
         params = self._loaded.technique.params.parse(spec.params)  # before a model is loaded in vain
-        checkpoint = self._making.begin(params)
+        self._begin_with = self._making.begin(params), image_sets
         self._models = models
-        network = models.open(spec.model)
-        self.random = RandomState.seeded(spec.seed, device)
+        models.open(spec.model)
+        self._rests.made_by = self._made_by()
+        if checkpoint is not None and checkpoint.made_by != self._rests.made_by:
+            checkpoint, lost = None, "it was made by another version of the technique, of a library or of the model"
+        if checkpoint is None:
+            self._rests.begin(self._introduce)
+        else:
+            self._rests.go_on(checkpoint, self._introduce)
+        if lost:
+            self._recorder.note(f"it starts from the beginning: {lost}")
+        self._begun = True
+
+    def _made_by(self) -> dict[str, Any]:
+        return {
+            **self.author.metadata,
+            "revision": self._loaded.revision,
+            "libraries": library_versions(),
+            "model": self.networks[self.spec.model].digest,
+            "device": self._device.partition(":")[0],
+        }
+
+    def _prepare(self, params: Mapping[str, Any], saved: Saved | None, arrived: Callable[[], None]) -> Prepared:
+        assert self._models is not None
+        training, image_sets = self._begin_with
+        spec = self.spec
         prepared = prepare(
             self._loaded.technique,
-            network,
+            self._models.open(spec.model),
             spec.image,
             extra_images=spec.extra_images,
             image_sets=image_sets,
             seed=spec.seed,
-            params=spec.params,
+            params=params,
             max_pixels=self._max_image_pixels,
-            open_model=models.open,
-            checkpoint=checkpoint,
+            open_model=self._models.open,
+            checkpoint=training,
+            saved=saved,
+            taken_up=arrived,
         )
+        return replace(prepared, run=replace(prepared.run, thrift=spec.thrift))
+
+    def _introduce(self) -> None:
+        prepared = self._stepper.prepared
+        assert prepared is not None
         if prepared.input is not None:
             self._recorder.input(prepared.input)
         for note in prepared.notes:
             self._recorder.note(note)
-        self._run = replace(prepared.run, thrift=spec.thrift)
-        self._generator = self._loaded.technique.function(self._run)
 
     def must_be_looked_at_closely(self, jobs: Iterable[Job], *, ends: bool) -> bool:
         """Whether a write that counters miss could reach another of the jobs: now, or after this one where it ends.
@@ -200,28 +259,24 @@ class Job:
         Raises:
             BaseException: whatever the technique raises.
         """
-        assert self._generator is not None
         self._recorder.encoding = None
         answer, self._answer, self.wish = self._answer, None, None
-        yielded = self._advance(answer)
+        yielded = self._stepper.advance(answer)
         while isinstance(yielded, State) or (isinstance(yielded, Together) and not self._shares):
-            yielded = self._advance(None)
+            if isinstance(yielded, State) and self._rests.rest():
+                self.put_down = True
+                return False
+            yielded = self._stepper.advance(None)
         if isinstance(yielded, Together):
             self.wish, self.wished_at, self.has_wished = yielded, time.monotonic(), True
             return True
         self._yielded = yielded
-        return yielded is not _NOTHING
+        return yielded is not END
 
     def answer(self, answer: tuple[Any, ...] | None, *, together: int) -> None:
         """Fulfil its wish, with so many runs in one batch; None leaves it to the run itself, in its next step."""
         self.wish, self._answer = None, answer
         self._batch = max(self._batch, together)
-
-    def _advance(self, answer: tuple[Any, ...] | None) -> object:
-        try:
-            return self._generator.send(answer)  # type: ignore[union-attr]  # @technique takes generator functions only
-        except StopIteration:
-            return _NOTHING
 
     def record(self) -> None:
         """Put what the last step yielded into the log.
@@ -231,8 +286,8 @@ class Job:
             TechniqueError: it is a model that cannot be kept.
             BaseException: what drawing an event raised.
         """
-        yielded, self._yielded = self._yielded, _NOTHING
-        if yielded is not _NOTHING:
+        yielded, self._yielded = self._yielded, SILENCE
+        if yielded not in _SILENT:
             for event in self._making.keep(yielded):
                 self._recorder.record(event)
 
@@ -243,16 +298,14 @@ class Job:
             BaseException: whatever they raise.
         """
         self._making.release()
+        self._rests.end()
         self.wish = self._answer = None
-        generator, self._generator = self._generator, None
-        if generator is not None:
-            generator.close()  # type: ignore[attr-defined]  # @technique takes generator functions only
+        self._stepper.close()
 
     def succeed(self, device: str) -> None:
         """Record the end of a run whose technique has ended."""
-        assert self._run is not None
         self.ended = True
-        facts = provenance(self.spec, self._run, self.networks, self.author)
+        facts = provenance(self.spec, self._stepper.run, self.networks, self.author, self._rests.updates)
         if self._batch > 1:
             facts["batch"] = self._batch
 
@@ -264,7 +317,12 @@ class Job:
     def leave(self) -> None:
         """Leave the worker without an end, since its device ran out of memory: said behind all that was recorded."""
         self.ended = True
-        self._recorder.leave()
+        self._recorder.leave(OutOfMemory(self.spec.id))
+
+    def suspend(self) -> None:
+        """Leave the worker without an end, to go on later."""
+        self.ended = True
+        self._recorder.leave(Suspended(self.spec.id))
 
     def fail(self, error: Error) -> None:
         """Record the end of a run that failed."""

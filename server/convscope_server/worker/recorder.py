@@ -6,20 +6,23 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from PIL import Image
 
 from convscope_sdk import events as sdk
 from convscope_sdk.render import Rendered, Renderer, preview_picture
 from convscope_sdk.state import State
 from convscope_server.allowance import Allowance
+from convscope_server.engine.between_steps import Suspended
 from convscope_server.engine.blame import EncoderAuthor
 from convscope_server.engine.messages import Events, OutOfMemory, PreviewOptions
 from convscope_server.runs.events import (
     Artifact,
     Cancelled,
+    Checkpointed,
     Event,
     Failed,
     Note,
@@ -68,7 +71,7 @@ class Recorder:
         self,
         run: str,
         previews: PreviewOptions,
-        send: Callable[[Events | OutOfMemory], None],
+        send: Callable[[Events | OutOfMemory | Suspended], None],
         encoder: Executor,
         encoders: Mapping[sdk.ResultKind, LoadedEncoder] | None = None,
     ) -> None:
@@ -99,9 +102,47 @@ class Recorder:
             events, self._held_back = (self._held_back, *events), None
         self._encoder.submit(self._send, Events(self._run, events))
 
-    def leave(self) -> None:
-        """Say, after everything recorded before, that the run leaves its worker for want of memory."""
-        self._encoder.submit(self._send, OutOfMemory(self._run))
+    def leave(self, word: OutOfMemory | Suspended) -> None:
+        """Say, after everything recorded before, that the run leaves its worker, and why."""
+        self._encoder.submit(self._send, word)
+
+    @property
+    def step(self) -> int:
+        """The newest step recorded."""
+        return self._step
+
+    def keep(self, write: Callable[[dict[str, Any]], str]) -> Future[bool]:
+        """Have a checkpoint written after everything recorded before, which counts once the log has it.
+
+        Args:
+            write: From what has been told, as plain values, to its key; "" where it could not be written.
+
+        Returns:
+            Whether it was.
+        """
+        self.send()
+        step, predictions = self._step, [msgspec.to_builtins(one) for one in self._predictions]
+        told: dict[str, Any] = {
+            "step": step, "scores": dict(self._scores), "notes": list(self._notes), "predictions": predictions,
+            "recorded": self._recorded, "seconds": time.monotonic() - self._began,
+        }  # fmt: skip
+
+        def work() -> bool:
+            key = "" if self._failure else write({**told, "results": dict(self._results)})
+            if key:
+                self._send(Events(self._run, (Checkpointed(step, key),)))
+            return bool(key)
+
+        return self._encoder.submit(work)
+
+    def go_on(self, told: Mapping[str, Any], picture: Image.Image | None) -> None:
+        """Be where another recorder of the run was; the picture that the network sees is told already."""
+        self._step, self._recorded = told["step"], told["recorded"]
+        self._scores, self._notes, self._results = dict(told["scores"]), list(told["notes"]), dict(told["results"])
+        self._predictions = tuple(msgspec.convert(one, Prediction) for one in told["predictions"])
+        self._began = time.monotonic() - told["seconds"]
+        if picture is not None:
+            self._input, self._renderer = picture, Renderer(picture)
 
     def input(self, picture: Image.Image) -> None:
         """Keep the picture that the network sees: result "input", and the ground of overlays."""

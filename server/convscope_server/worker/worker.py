@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from convscope_sdk.isolation import ModeGuard
-from convscope_sdk.loader import BUILTIN_PACKAGE
+from convscope_server.engine.between_steps import CheckParams, Steer, Suspend
 from convscope_server.engine.blame import Author
 from convscope_server.engine.mark import TurnMark
 from convscope_server.engine.messages import (
@@ -34,6 +34,7 @@ from convscope_server.engine.messages import (
     RunSpec,
     Shutdown,
     Start,
+    ToRun,
     Unfit,
     UnloadModel,
 )
@@ -42,15 +43,17 @@ from convscope_server.runs.events import Error, Failed
 from convscope_server.worker.administration import administer
 from convscope_server.worker.batching import Batching, default_batch
 from convscope_server.worker.borrowed import BorrowedModels
+from convscope_server.worker.checkpoints import Checkpoints
 from convscope_server.worker.encode import encoders_for
 from convscope_server.worker.encoder import Inline, encoder_for
 from convscope_server.worker.faults import broken, fault, is_out_of_memory, leak, litter, overdue, spoils_device
 from convscope_server.worker.footprint import Gauge
-from convscope_server.worker.guards import Guards
+from convscope_server.worker.inspection import Inspector
 from convscope_server.worker.job import Job
 from convscope_server.worker.making import Making
 from convscope_server.worker.memory import default_run_memory
 from convscope_server.worker.recorder import Recorder
+from convscope_server.worker.rests import MOVED
 from convscope_server.worker.turns import Turns
 from convscope_server.worker.watchdog import StepEndedError, Watchdog
 
@@ -91,7 +94,7 @@ class Worker:
         self._jobs: dict[str, Job] = {}
         self._turns = Turns()
         self._lock = threading.Lock()
-        self._guards = Guards(workshop.cache.reload)
+        self._inspector = Inspector(workshop.cache.reload, shared=shared)
         self._encoder = encoder_for(str(workshop.device))
         device = str(workshop.device)
         limit = workshop.options.max_run_memory_bytes or default_run_memory(device)
@@ -99,6 +102,7 @@ class Worker:
         self._watchdog = Watchdog(send, self._gauge, limit)
         self._batching = Batching(workshop.options.max_batch or default_batch(device), device)
         self._mark = mark
+        self._checkpoints = Checkpoints(workshop.options.checkpoints_dir)
         self._clerk = ThreadPoolExecutor(1, "convscope-clerk")
         self._random_owner: Job | None = None
         self._loaded: tuple[object, ...] = ()
@@ -119,13 +123,15 @@ class Worker:
             with suppress(RuntimeError):  # the worker has ended
                 self._clerk.submit(self._list, command.request)
             return
-        if isinstance(command, Cancel):
-            with self._lock:
-                job = self._jobs.get(command.run)
-            if job is not None:
-                job.cancel_reason = command.reason
-                return
-        self._inbox.put(command)
+        if not (isinstance(command, ToRun) and self._heeded(command)):
+            self._inbox.put(command)
+
+    def _heeded(self, command: ToRun) -> bool:
+        with self._lock:
+            job = self._jobs.get(command.run)
+        if job is not None:
+            job.heed(command)
+        return job is not None
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until told to shut down, or until nothing is left to do. Torch is used from this thread alone.
@@ -161,11 +167,12 @@ class Worker:
         match command:
             case Start(spec):
                 self._admit(spec)
-            case LoadModel() | UnloadModel() | DescribeModel() | DescribeImageSet():
+            case LoadModel() | UnloadModel() | DescribeModel() | DescribeImageSet() | CheckParams():
                 self._send(administer(self._shop, command))
                 self._report_models()
-            case Cancel(run):
-                logger.debug("cancel of %s came after its end", run)
+            case Cancel() | Suspend() | Steer():  # it came before its run had, or after its end
+                if not self._heeded(command) and isinstance(command, Steer):
+                    self._send(Reply(command.request, error=MOVED))
 
     def _admit(self, spec: RunSpec) -> None:
         recorder = Recorder(spec.id, spec.previews, self._send, self._encoder)
@@ -181,7 +188,19 @@ class Worker:
         making = Making(self._shop.shelf, spec, self._offer)
         shares = loaded.technique.batchable and self._batching.most > 1
         pixels = self._shop.options.max_image_pixels
-        job = Job(spec, loaded, author, recorder, making, max_image_pixels=pixels, shares=shares)
+        job = Job(
+            spec,
+            loaded,
+            author,
+            recorder,
+            making=making,
+            checkpoints=self._checkpoints,
+            send=self._send,
+            device=str(self._shop.device),
+            max_image_pixels=pixels,
+            checkpoint_seconds=self._shop.options.checkpoint_seconds,
+            shares=shares,
+        )
         with self._lock:
             self._jobs[spec.id] = job
 
@@ -194,6 +213,8 @@ class Worker:
                 self._stop(job, modes, lambda: job.cancel(job.cancel_reason or "requested"))
             elif job.overdue:
                 self._stop(job, modes, lambda: job.fail(overdue(job.attained)))
+            elif job.wanted_down and not job.begun:
+                job.suspend()
             elif sharing := self._batching.met_by(job, self._jobs.values()):
                 self._share(sharing, modes)
             else:
@@ -217,7 +238,7 @@ class Worker:
             if self._mark is not None:
                 self._mark.enter(job.spec.id)
                 watch.callback(self._mark.leave)
-            if self._leaves_litter(job):
+            if self._inspector.watches_litter(job):
                 watch.enter_context(job.litter.watching())
             # Loading a model is the server's own step, not the technique's.
             held = job.held if job.begun else None
@@ -231,14 +252,14 @@ class Worker:
     def _share(self, jobs: list[Job], modes: ModeGuard) -> None:
         with self._watchdog.interruptible():
             self._batching.share(jobs)
-        leaks = self._leaks(jobs[0], modes, thorough=False)
+        leaks = self._inspector.leaks(jobs[0], self._jobs.values(), modes, thorough=False)
         seconds = (jobs[0].used - jobs[0].attained) / len(jobs)
         for job in jobs:
             if leaks:
                 self._finish(job, partial(job.fail, leak(job.author, leaks)))
             self._account(job, seconds)
         if leaks:
-            self._mend(jobs[0], modes)
+            self._inspector.mend(jobs[0], modes)
 
     def _step(self, job: Job, modes: ModeGuard) -> None:
         try:
@@ -248,13 +269,15 @@ class Worker:
             return
         if verdict := self._watchdog.verdict:  # it went on although it was told to end
             self._finish(job, lambda: job.fail(broken(verdict, job.author, run=job.spec.id)))
-            self._mend(job, modes)
-        elif leaks := self._leaks(job, modes, thorough=not goes_on):
+            self._inspector.mend(job, modes)
+        elif leaks := self._inspector.leaks(job, self._jobs.values(), modes, thorough=not goes_on):
             self._finish(job, lambda: job.fail(leak(job.author, leaks)))
-            self._mend(job, modes)
+            self._inspector.mend(job, modes)
         elif goes_on:
             self._record(job, modes)
-        elif left := self._litter(job):
+        elif job.put_down:
+            self._finish(job, job.suspend)
+        elif left := self._inspector.litter(job):
             job.fail(litter(job.author, left))
         else:
             self._finish(job, lambda: job.succeed(str(self._shop.device)))
@@ -272,27 +295,32 @@ class Worker:
 
     def _advance(self, job: Job) -> bool:
         """Begin the run, or take its next step, with its own random numbers; False at its end."""
-        if not job.begun:
-            job.begin(self._models_for(job), self._shop.image_sets_of(job.spec), str(self._shop.device))
-            return True
-        assert job.random is not None
         if self._shared:
-            with job.random.swapped_in(), self._watchdog.interruptible():
-                return job.step()
+            with job.random.swapped_in():
+                return self._moved(job)
         if self._random_owner is not job:
-            if self._random_owner is not None and self._random_owner.random is not None:
+            if self._random_owner is not None:
                 self._random_owner.random.capture()
             job.random.install()
             self._random_owner = job
+        return self._moved(job)
+
+    def _moved(self, job: Job) -> bool:
+        if not job.begun:
+            job.begin(self._models_for(job), self._shop.image_sets_of(job.spec))
+            return True
         with self._watchdog.interruptible():
             return job.step()
 
     def _stop(self, job: Job, modes: ModeGuard, record: Callable[[], None]) -> None:
         """End a run that its technique did not end, and clean up after it if its `finally` blocks did not."""
         self._finish(job, record)
-        if leaks := [*self._leaks(job, modes, thorough=True), *self._litter(job)]:
+        if leaks := [
+            *self._inspector.leaks(job, self._jobs.values(), modes, thorough=True),
+            *self._inspector.litter(job),
+        ]:
             logger.warning("run %s: %s left %s when it was closed", job.spec.id, job.author, ", ".join(leaks))
-            self._mend(job, modes)
+            self._inspector.mend(job, modes)
 
     def _fail(self, job: Job, error: BaseException, modes: ModeGuard) -> None:
         if is_out_of_memory(error) and self._may_try_again(job):
@@ -303,7 +331,7 @@ class Worker:
         if spoils_device(error):
             self._send(Unfit())
         else:
-            self._mend(job, modes)
+            self._inspector.mend(job, modes)
 
     def _may_try_again(self, job: Job) -> bool:
         """Whether less memory at a time, or nobody beside it, may let a run succeed; once."""
@@ -330,30 +358,6 @@ class Worker:
             return error
         return None
 
-    def _leaks(self, job: Job, modes: ModeGuard, *, thorough: bool) -> list[str]:
-        leaks = modes.leaks()
-        # A function mode that leaked would run inside every look at a tensor: first it must go.
-        if leaks:
-            return leaks
-        guards = [self._guards.of(network) for network in job.networks.values()]
-        leaks += dict.fromkeys(leak for guard in guards for leak in guard.leaks())
-        closely = job.must_be_looked_at_closely(self._jobs.values(), ends=thorough)
-        if not leaks and closely and any(g.values_changed() for g in guards):
-            leaks.append("parameter values")
-        return leaks
-
-    def _leaves_litter(self, job: Job) -> bool:
-        """Whether threads and files that come in its turns are its own: not where the process has other users."""
-        return not self._shared and job.author.package != BUILTIN_PACKAGE
-
-    def _litter(self, job: Job) -> list[str]:
-        return job.litter.left() if self._leaves_litter(job) else []
-
-    def _mend(self, job: Job, modes: ModeGuard) -> None:
-        """Put modes and networks back as they were."""
-        modes.restore()
-        self._guards.mend(job.networks)
-
     def _models_for(self, job: Job) -> BorrowedModels:
         """Where the run gets its networks: each is guarded before the run sees it."""
 
@@ -363,7 +367,7 @@ class Worker:
                 return self._shop.cache.acquire(name)
 
         def opened(network: Network) -> None:
-            self._guards.of(network)
+            self._inspector.guard(network)
             job.note_opened(network)
             self._report_models()
 

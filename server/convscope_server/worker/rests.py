@@ -1,0 +1,211 @@
+"""What happens to a run where it can be put down: it is kept, changed, or put down."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from convscope_sdk.errors import TechniqueError
+from convscope_sdk.state import Saved
+from convscope_server.engine.between_steps import Steer, Suspend, Suspended, Update
+from convscope_server.engine.messages import Reply, RunSpec
+from convscope_server.errors import error_of
+from convscope_server.runs.events import Error, Updated
+from convscope_server.worker.checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    from convscope_server.worker.recorder import Recorder
+    from convscope_server.worker.stepper import Stepper
+
+__all__ = ["MOVED", "Rests"]
+
+logger = logging.getLogger(__name__)
+
+_WORTH = 50  # times as long as keeping it took, a run works before it is kept again
+MOVED = Error("UNAVAILABLE", "the run left its device before the change could be made; ask again", "RUN_MOVED")
+
+
+class Rests:
+    """The states of one run, each a place to rest.
+
+    Args:
+        spec: The run.
+        stepper: Its technique at work.
+        recorder: Its log.
+        put: Keeps a checkpoint, and gives its key.
+        send: Where answers go.
+        every: Least seconds between two checkpoints; 0: none unless it is put down.
+
+    Attributes:
+        wanted_down: Whether the run is to be put down.
+        updates: The changes of its parameters that hold, by rising step.
+        made_by: What must be the same where it goes on.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        stepper: Stepper,
+        recorder: Recorder,
+        *,
+        put: Callable[[Checkpoint], str],
+        send: Callable[[Reply | Suspended], None],
+        every: float,
+    ) -> None:
+        self._spec, self._stepper, self._recorder = spec, stepper, recorder
+        self._put, self._send, self._every = put, send, every
+        self.wanted_down = False
+        self.updates: list[Update] = []
+        self.made_by: dict[str, Any] = {}
+        self._asked: deque[Steer] = deque()
+        self._rested = 0
+        self._kept_at, self._cost = time.monotonic(), 0.0
+        self._writing: Future[bool] | None = None
+
+    def ask(self, command: Suspend | Steer) -> None:
+        """Take note of what is wanted, from any thread."""
+        if isinstance(command, Steer):
+            self._asked.append(command)
+        else:
+            self.wanted_down = True
+
+    def begin(self, introduce: Callable[[], None]) -> None:
+        """Have the technique begin, with the parameters that hold from its beginning.
+
+        Args:
+            introduce: Tells what it looks at.
+
+        Raises:
+            TechniqueError: the run is refused.
+        """
+        self.updates = [update for update in self._spec.updates if update.step <= 0]
+        self._stepper.begin(self._params())
+        introduce()
+        self._recorder.send(*(Updated(0, update.params) for update in self.updates))
+
+    def go_on(self, checkpoint: Checkpoint, introduce: Callable[[], None]) -> None:
+        """Have the technique go on from a checkpoint; from its beginning where that is of no use.
+
+        Raises:
+            TechniqueError: the run is refused.
+        """
+        step = checkpoint.step
+        self.updates = [update for update in self._spec.updates if update.step < step]
+        before = self._params()
+        self.updates += [update for update in self._spec.updates if update.step == step]
+        params = self._params()
+
+        def told(refusal: TechniqueError | None, anew: bool) -> None:
+            if refusal is not None:
+                self.updates = [update for update in self.updates if update.step < step]
+            if anew:
+                self._rested = 0
+                introduce()
+                self._recorder.note(f"it starts from the beginning, since its checkpoint cannot be used: {refusal}")
+            else:
+                self._recorder.go_on(checkpoint.told, self._stepper.input)
+                if refusal is not None:
+                    self._recorder.note(_refused(refusal))
+
+        self._rested, self._kept_at = step, time.monotonic()
+        self._stepper.go_on(checkpoint.saved, [params] if params == before else [params, before], told)
+
+    def rest(self) -> bool:
+        """The technique has yielded a state: do what is due. True where the run leaves its worker."""
+        before, step = self._rested, self._recorder.step
+        if step <= before:
+            return False
+        self._rested = step
+        planned = [update for update in self._spec.updates if before < update.step <= step]
+        if planned:
+            merged = {name: value for update in planned for name, value in update.params.items()}
+            self._change(merged, step, self._note)
+        elif self._asked:
+            asked = self._asked.popleft()
+            self._change(asked.params, step, lambda refusal: self._send(_answer(asked, refusal)))
+        elif self.wanted_down or self._is_due():
+            return self._keep(step) and self.wanted_down
+        return False
+
+    def end(self) -> None:
+        """Answer whoever still wants something of the run: it is off the worker."""
+        while self._asked:
+            self._send(Reply(self._asked.popleft().request, error=MOVED))
+
+    def _params(self) -> dict[str, Any]:
+        params = dict(self._spec.params)
+        for update in self.updates:
+            params |= update.params
+        return params
+
+    def _change(self, params: dict[str, Any], step: int, answer: Callable[[TechniqueError | None], None]) -> None:
+        stepper = self._stepper
+        now, wanted = stepper.params, {**stepper.params, **params}
+        try:
+            stepper.technique.params.parse(wanted)
+        except TechniqueError as refusal:
+            answer(refusal)
+            return
+
+        def told(refusal: TechniqueError | None, anew: bool) -> None:
+            if anew:
+                self._rested = 0
+                self._recorder.note("it starts from the beginning, since its state cannot be taken up again")
+            elif refusal is None:
+                self.updates.append(Update(params, step))
+                self._recorder.send(Updated(step, params))
+            answer(refusal)
+
+        if (saved := self._save()) is not None:
+            stepper.go_on(saved, [wanted, now], told)
+
+    def _note(self, refusal: TechniqueError | None) -> None:
+        if refusal is not None:
+            self._recorder.note(_refused(refusal))
+
+    def _is_due(self) -> bool:
+        if not self._every or (self._writing is not None and not self._writing.done()):
+            return False
+        return time.monotonic() - self._kept_at >= max(self._every, _WORTH * self._cost)
+
+    def _keep(self, step: int) -> bool:
+        """Keep a checkpoint; whether that went well, as far as is known by now."""
+        began = time.monotonic()
+        saved = self._save()
+        kept = saved is not None
+        if saved is not None:
+            self._writing = self._recorder.keep(lambda told: self._written(Checkpoint(step, self.made_by, told, saved)))
+            kept = self._writing.result() if self.wanted_down else True
+        self._kept_at = time.monotonic()
+        self._cost = self._kept_at - began
+        if not kept and self.wanted_down:
+            self.wanted_down = False
+            self._send(Suspended(self._spec.id, left=False))
+        return kept
+
+    def _save(self) -> Saved | None:
+        try:
+            return self._stepper.run.memory.save()
+        except TypeError as error:  # the technique's bug, for which nobody who only looks on should pay
+            logger.warning("run %s keeps no checkpoints: %s", self._spec.id, error)
+            self._every = 0
+            return None
+
+    def _written(self, checkpoint: Checkpoint) -> str:
+        try:
+            return self._put(checkpoint)
+        except OSError as error:
+            logger.warning("run %s: its checkpoint was not kept: %s", self._spec.id, error)
+            return ""
+
+
+def _refused(refusal: TechniqueError) -> str:
+    return f"the change of its parameters is refused, and it goes on as it was: {refusal}"
+
+
+def _answer(asked: Steer, refusal: TechniqueError | None) -> Reply:
+    return Reply(asked.request, done=refusal is None, error=None if refusal is None else error_of(refusal))
