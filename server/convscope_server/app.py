@@ -87,7 +87,8 @@ async def run_server(
     """
     with lock_data_dir(settings.data_dir) as data:
         place = Place.of(settings)
-        options = worker_options(settings, content_url=place.content, index_dir=str(place.indexes))
+        kept = {"index_dir": str(place.indexes), "checkpoints_dir": str(place.checkpoints)}
+        options = worker_options(settings, content_url=place.content, **kept)
         stack = _stack(settings, engine or LocalEngine(options, Needs(data / "needs.json")), place)
         health = Health(
             [s.full_name for s in SERVICES.values()], lambda: stack.admission.gate.open and stack.engine.ready
@@ -114,7 +115,13 @@ def _stack(settings: Settings, engine: Engine, place: Place) -> Stack:
     except SettingsError as error:
         raise StartError(str(error)) from None
     return Stack.build(
-        settings, engine, database=place.database, blobs=place.content, index_dir=place.indexes, door=door
+        settings,
+        engine,
+        database=place.database,
+        blobs=place.content,
+        index_dir=place.indexes,
+        checkpoints=place.checkpoints,
+        door=door,
     )
 
 

@@ -202,6 +202,12 @@ class Settings(BaseModel):
     tidy_seconds: float = Field(
         default=600.0, gt=0, description="Time between two looks for what is not to be kept any more."
     )
+    checkpoint_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="Least time between two checkpoints of a run, from which it goes on when its worker is lost. "
+        "0: none but those of runs that are paused or give way.",
+    )
     drain_grace: float = Field(default=30.0, ge=0, description="Time that live runs have to end at shut-down.")
     disconnect_grace: float = Field(
         default=60.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import tempfile
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -69,6 +70,7 @@ class EmbeddedServer:
         self._settings = Settings.model_validate({**base.model_dump(), **changed})
         self._blobs = f"memory://convscope-{uuid.uuid4().hex}"
         self._make_engine = engine or self._in_process(techniques)
+        self._checkpoints = Path()
         self._stack: Stack | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
@@ -76,7 +78,11 @@ class EmbeddedServer:
         self._lock = threading.Lock()
 
     def _in_process(self, techniques: Sequence[Technique[Any]]) -> Callable[[], Engine]:
-        return lambda: InProcessEngine(worker_options(self._settings, content_url=self._blobs), techniques=techniques)
+        def make() -> Engine:
+            kept = {"content_url": self._blobs, "checkpoints_dir": str(self._checkpoints)}
+            return InProcessEngine(worker_options(self._settings, **kept), techniques=techniques)
+
+        return make
 
     def __enter__(self) -> Self:
         self.start()
@@ -154,7 +160,15 @@ class EmbeddedServer:
 
     async def _live(self, ready: concurrent.futures.Future[None]) -> None:
         """Everything, from start to close, on the thread's own loop."""
-        stack = Stack.build(self._settings, self._make_engine(), database="sqlite://", blobs=self._blobs)
+        checkpoints = tempfile.TemporaryDirectory(prefix="convscope-", ignore_cleanup_errors=True)
+        self._checkpoints = Path(checkpoints.name)
+        stack = Stack.build(
+            self._settings,
+            self._make_engine(),
+            database="sqlite://",
+            blobs=self._blobs,
+            checkpoints=self._checkpoints,
+        )
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
         try:
             await stack.start()
@@ -169,6 +183,7 @@ class EmbeddedServer:
             self._stack = None
             await stack.close()
             _forget(self._blobs)
+            checkpoints.cleanup()
 
     def _behaviour(self, service: str, rpc: str) -> Callable[[Any], Any]:
         if self._stack is None:

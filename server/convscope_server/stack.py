@@ -47,11 +47,13 @@ class Stack:
         database: str,
         blobs: str,
         index_dir: Path | None = None,
+        checkpoints: Path | None = None,
         door: Door | None = None,
     ) -> Stack:
         """The stack over a database (SQLAlchemy URL) and a place for blobs (fsspec URL); nothing is opened yet.
 
-        Where workers keep indexes of image sets in `index_dir`, those that nobody needs go with old runs.
+        Where workers keep indexes of image sets in `index_dir`, those that nobody needs go with old runs; so do the
+        files in `checkpoints` that no run goes on from.
         """
         disk = None if "://" in blobs else settings.data_dir
         room = Room(disk, int(settings.min_free_bytes))
@@ -77,11 +79,11 @@ class Stack:
                 stored_bytes=int(settings.principal_stored_bytes),
             ),
         )
-        runs = RunService(store, content, engine, limits)
+        runs = RunService(store, content, engine, limits, checkpoints=checkpoints)
         image_sets = ImageSetService(archive.image_sets, content, engine, folders=settings.image_sets_dir)
         servicers = Servicers.of(runs, store, image_sets, content, engine=engine, settings=settings)
         observers = Observers(settings.plugin_files)
-        runs.observe = observers.tell
+        runs.observe_by(observers.tell)
         tidying = Tidying(archive.retention(runs.parting), settings.tidy_seconds, Reserve(disk))
         return cls(engine, store, runs, image_sets, observers, tidying, servicers, Admission(Gate(), door or Door()))
 
@@ -105,13 +107,17 @@ class Stack:
         await self.image_sets.close()
 
 
-def worker_options(settings: Settings, *, content_url: str = "", index_dir: str = "") -> WorkerOptions:
-    """How workers are set up, where they find uploaded pictures, and where they keep indexes of image sets."""
+def worker_options(
+    settings: Settings, *, content_url: str = "", index_dir: str = "", checkpoints_dir: str = ""
+) -> WorkerOptions:
+    """How workers are set up, where they find uploaded pictures, and where they keep indexes and checkpoints."""
     return WorkerOptions(
         devices=settings.devices,
         models_dir=str(settings.models_dir or settings.data_dir / "models"),
         image_sets_dir=str(settings.image_sets_dir or ""),
         index_dir=index_dir,
+        checkpoints_dir=checkpoints_dir,
+        checkpoint_seconds=settings.checkpoint_seconds,
         content_url=content_url,
         allow_code=settings.allow_code,
         plugin_files=settings.plugin_files,

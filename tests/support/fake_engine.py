@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
@@ -49,6 +50,8 @@ class FakeEngine:
         loaded: What `load_model` has loaded, by model.
         large: Techniques whose runs need the device to themselves.
         arriving: Models that the next `refresh_models` finds, by name.
+        steered: Every change asked for, with its run.
+        refusing: What `steer` and `check_params` raise, if anything.
     """
 
     def __init__(self, *, capacity: int = 4, script: Script | None = None, catalog: Catalog | None = None) -> None:
@@ -61,6 +64,8 @@ class FakeEngine:
         self.loaded: dict[str, LoadedModel] = {}
         self.large: set[str] = set()
         self.arriving: dict[str, ModelInfo] = {}
+        self.steered: list[tuple[str, dict[str, Any]]] = []
+        self.refusing: RequestError | None = None
         self._script = script
         self._catalog = catalog or Catalog()
         self._listener: EngineListener | None = None
@@ -124,6 +129,34 @@ class FakeEngine:
             task.cancel()
         asyncio.get_running_loop().call_soon(self.emit, run, Cancelled(reason))
         return True
+
+    def suspend(self, run: str) -> bool:
+        """Stop the script, if any; the run is off the engine at the next turn of the loop."""
+        if run not in self.runs:
+            return False
+        if task := self._tasks.pop(run, None):
+            task.cancel()
+        asyncio.get_running_loop().call_soon(self.put_down, run)
+        return True
+
+    def put_down(self, run: str, *, left: bool = True) -> None:
+        """Say that a run was put down, or could not be."""
+        if self._listener is not None and run in self.runs:
+            if left:
+                del self.runs[run]
+            self._listener.run_suspended(run, left=left)
+            self._listener.room_changed()
+
+    async def steer(self, run: str, params: Mapping[str, Any]) -> None:
+        """Taken at once, unless `refusing`."""
+        if self.refusing is not None:
+            raise self.refusing
+        self.steered.append((run, dict(params)))
+
+    async def check_params(self, technique: str, params: Mapping[str, Any]) -> None:
+        """Fine, unless `refusing`."""
+        if self.refusing is not None:
+            raise self.refusing
 
     async def load_model(self, model: str, device: str = "") -> tuple[str, LoadedModel]:
         """Any model of the catalog."""

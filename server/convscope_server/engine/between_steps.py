@@ -6,7 +6,12 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["CheckParams", "Steer", "Suspend", "Suspended", "Update"]
+from convscope_server.runs.events import Error
+
+__all__ = ["MOVED", "CheckParams", "Steer", "Suspend", "Suspended", "Update"]
+
+MOVED = Error("UNAVAILABLE", "the run left its device before the change could be made; ask again", "RUN_MOVED")
+"""Who asks for a change comes too late, or too early."""
 
 
 class Update(msgspec.Struct, frozen=True):

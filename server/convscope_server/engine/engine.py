@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -36,6 +36,10 @@ class Catalog(msgspec.Struct, frozen=True):
     plugins: tuple[PluginInfo, ...] = ()
     encoders: dict[str, EncoderInfo] = {}
 
+    def is_resumable(self, technique: str) -> bool:
+        """Whether runs of a technique can be put down and taken up."""
+        return technique in self.techniques and self.techniques[technique].resumable
+
 
 class EngineListener(Protocol):
     """Whom the engine tells what happens to runs. Called on the event loop, in order for each run."""
@@ -48,6 +52,9 @@ class EngineListener(Protocol):
 
     def run_out_of_memory(self, run: str) -> None:
         """The device ran out of memory in a step of the run, which is off its worker: it may start again, once."""
+
+    def run_suspended(self, run: str, *, left: bool) -> None:
+        """The run was put down and is off its worker; or has not `left`, since no checkpoint could be kept."""
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """The run's worker is gone. `started`: whether the run had begun; if not, it may simply be started again."""
@@ -97,6 +104,24 @@ class Engine(Protocol):
 
     def cancel(self, run: str, reason: CancelReason) -> bool:
         """End a run at its next step; False where no worker has it."""
+
+    def suspend(self, run: str) -> bool:
+        """Put a run whose technique is resumable down at its next step; False where no worker has it."""
+
+    async def steer(self, run: str, params: Mapping[str, Any]) -> None:
+        """Change parameters of a run at its next step; returns once they hold.
+
+        Raises:
+            RequestError: the technique refuses them, and the run goes on as it was; UNAVAILABLE, RUN_MOVED: the run
+                is on no worker, or has left it.
+        """
+
+    async def check_params(self, technique: str, params: Mapping[str, Any]) -> None:
+        """Have a worker look at parameters without a run, where one is there.
+
+        Raises:
+            RequestError: the technique refuses them.
+        """
 
     async def load_model(self, model: str, device: str = "") -> tuple[str, LoadedModel]:
         """Bring a model onto a device; gives the device and what it takes there.

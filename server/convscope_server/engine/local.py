@@ -14,8 +14,9 @@ from convscope_server.engine.engine import EngineListener
 from convscope_server.engine.messages import Hello, Overgrown, Ping, PluginInfo, Pong, Stalled, Unfit
 from convscope_server.engine.needs import Needs
 from convscope_server.engine.options import WorkerOptions, own_version
-from convscope_server.engine.pool import Culprit, Seat, WorkerPool, worker_lost
+from convscope_server.engine.pool import WorkerPool, worker_lost
 from convscope_server.engine.process import WorkerProcess
+from convscope_server.engine.seat import Culprit, Seat
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import Error
 

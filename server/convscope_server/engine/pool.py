@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import msgspec
 
+from convscope_server.engine.between_steps import MOVED, CheckParams, Steer, Suspend, Suspended
 from convscope_server.engine.blame import Author, EncoderAuthor
-from convscope_server.engine.engine import Blame, Catalog, EngineListener
+from convscope_server.engine.engine import Catalog, EngineListener
 from convscope_server.engine.messages import (
     Attained,
     Cancel,
@@ -30,6 +30,7 @@ from convscope_server.engine.messages import (
     ModelInfo,
     Models,
     Offers,
+    OfRun,
     OutOfMemory,
     PluginInfo,
     Reply,
@@ -39,91 +40,16 @@ from convscope_server.engine.messages import (
     UnloadModel,
 )
 from convscope_server.engine.needs import Need, Needs, together
-from convscope_server.engine.options import Environment
+from convscope_server.engine.seat import Culprit, Link, Seat, SeatedRun
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import CancelReason, Error, Started, is_terminal
 
-__all__ = ["Culprit", "Link", "Seat", "WorkerPool", "worker_lost"]
+__all__ = ["WorkerPool", "worker_lost"]
 
 logger = logging.getLogger(__name__)
 
-_UNKNOWN = Need()
 _LISTING_SECONDS = 2.0
 _CROWD = 4  # times as many runs as take turns on a device, where each of the surplus is a principal's only one
-
-
-class Link(Protocol):
-    """The way to a living worker."""
-
-    def post(self, command: Command) -> None:
-        """Send a command; a worker that is gone is noticed elsewhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class Culprit:
-    """The run that took a worker down, or probably did, and its error."""
-
-    run: str
-    error: Error
-    blame: Blame = "certain"
-
-
-@dataclass(slots=True, eq=False)
-class SeatedRun:
-    """A run on a worker.
-
-    Attributes:
-        technique, owner, media_types: Its technique, its principal, and what its results are written as.
-        likeness: What it shares with runs that need as much memory.
-        need: What those have needed.
-        taken: What it has taken itself so far.
-        started: Whether it has.
-    """
-
-    technique: str
-    owner: str = ""
-    media_types: tuple[str, ...] = ()
-    likeness: str = ""
-    need: Need = _UNKNOWN
-    taken: Need = _UNKNOWN
-    started: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Seat:
-    """A device, and its worker while there is one."""
-
-    device: str
-    environment: Environment | None = None
-    link: Link | None = None
-    pid: int = 0
-    budget: int = 0
-    restarts: int = 0
-    models: tuple[LoadedModel, ...] = ()
-    runs: dict[str, SeatedRun] = field(default_factory=dict)
-    replies: dict[int, asyncio.Future[Reply]] = field(default_factory=dict)
-
-    hello: Hello | None = None
-    """What its latest worker offered."""
-
-    @property
-    def lane(self) -> str:
-        """The plugin whose own worker sits here, or ""."""
-        return self.environment.plugin if self.environment else ""
-
-    @property
-    def name(self) -> str:
-        """The device, and whose own worker it is."""
-        return f"{self.device}/{self.lane}" if self.lane else self.device
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has a worker that has said hello."""
-        return self.link is not None
-
-    def holds(self, model: str) -> bool:
-        """Whether the model is on the device."""
-        return any(loaded.name == model for loaded in self.models)
 
 
 class WorkerPool:
@@ -202,6 +128,29 @@ class WorkerPool:
                 self._post(seat, Cancel(run, reason))
                 return True
         return False
+
+    def suspend(self, run: str) -> bool:
+        """Put a run down at its next step; False where no worker has it."""
+        for seat in self._seats:
+            if run in seat.runs and seat.ready:
+                self._post(seat, Suspend(run))
+                return True
+        return False
+
+    async def steer(self, run: str, params: Mapping[str, Any]) -> None:
+        """Change parameters of a run at its next step; returns once they hold."""
+        for seat in self._seats:
+            if run in seat.runs and seat.ready:
+                await self._ask(seat, lambda number: Steer(number, run, dict(params)))
+                return
+        raise RequestError(MOVED)
+
+    async def check_params(self, technique: str, params: Mapping[str, Any]) -> None:
+        """Have a worker look at parameters."""
+        lane = self.lane(technique)
+        seat = next((seat for seat in self._seats if seat.lane == lane and seat.ready), None)
+        if seat is not None:  # else they are looked at when the run goes on
+            await self._ask(seat, lambda number: CheckParams(number, technique, dict(params)))
 
     async def load_model(self, model: str, device: str = "") -> tuple[str, LoadedModel]:
         """Bring a model onto a device, one that holds it already if there is one."""
@@ -304,17 +253,11 @@ class WorkerPool:
     def handle(self, seat: Seat, report: Report) -> None:
         """Take note of what a worker says."""
         match report:
-            case Events():
-                self._handle_events(seat, report)
-            case Attained(run, seconds, held, peak):
-                if run in seat.runs:
-                    seat.runs[run].taken = seat.runs[run].taken.joined(Need(held, peak))
-                    self.listener.run_attained(run, seconds)
-            case OutOfMemory(run):
-                if run in seat.runs:
-                    self._leave(seat, run)
-                    self.listener.run_out_of_memory(run)
-                    self.listener.room_changed()
+            case Events() | Attained() | OutOfMemory() | Suspended():
+                if report.run in seat.runs:
+                    self._handle_of_run(seat, report)
+                elif isinstance(report, Events):
+                    logger.warning("worker of %s spoke of run %s, which it has not got", seat.device, report.run)
             case Reply(request=number):
                 future = seat.replies.pop(number, None)
                 if future is not None and not future.done():
@@ -324,11 +267,25 @@ class WorkerPool:
             case Offers(offered):
                 self._catalog = msgspec.structs.replace(self._catalog, models=_by_name(offered))
 
+    def _handle_of_run(self, seat: Seat, report: OfRun) -> None:
+        match report:
+            case Events():
+                self._handle_events(seat, report)
+            case Attained(run, seconds, held, peak):
+                seat.runs[run].taken = seat.runs[run].taken.joined(Need(held, peak))
+                self.listener.run_attained(run, seconds)
+            case OutOfMemory(run):
+                self._leave(seat, run)
+                self.listener.run_out_of_memory(run)
+                self.listener.room_changed()
+            case Suspended(run, left):
+                if left:
+                    self._leave(seat, run)
+                self.listener.run_suspended(run, left=left)
+                self.listener.room_changed()
+
     def _handle_events(self, seat: Seat, report: Events) -> None:
         run = report.run
-        if run not in seat.runs:
-            logger.warning("worker of %s spoke of run %s, which it has not got", seat.device, run)
-            return
         if any(isinstance(event, Started) for event in report.events):
             seat.runs[run].started = True
         ended = any(is_terminal(event) for event in report.events)

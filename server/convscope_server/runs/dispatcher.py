@@ -15,6 +15,7 @@ from convscope_server.images.content import ContentStore
 from convscope_server.runs.events import Error
 from convscope_server.runs.live import LiveRun
 from convscope_server.runs.positions import Pace
+from convscope_server.runs.preemption import Preemption
 from convscope_server.runs.queue import RunQueue
 
 __all__ = ["Dispatcher"]
@@ -35,18 +36,26 @@ class Dispatcher:
         content: Where their images are, read just before the start.
         queue: Says whose turn it is.
         fail: Ends a run that cannot be started.
+        preemption: Makes room for the run whose turn it is.
 
     Attributes:
         pace: How fast runs start.
     """
 
     def __init__(
-        self, engine: Engine, content: ContentStore, queue: RunQueue, fail: Callable[[LiveRun, Error], None]
+        self,
+        engine: Engine,
+        content: ContentStore,
+        queue: RunQueue,
+        fail: Callable[[LiveRun, Error], None],
+        preemption: Preemption,
     ) -> None:
         self._engine = engine
         self._content = content
         self._fail = fail
         self._queue = queue
+        self._preemption = preemption
+        self._holding = False
         self.pace = Pace()
         self._wake = asyncio.Event()
         self._ready: dict[str, RunSpec] = {}  # the first run of each full lane, images in memory
@@ -60,8 +69,16 @@ class Dispatcher:
             self._queue.push_front(live)
         else:
             self._queue.push(live)
-        self._watch_deadline(live)
+        self.watch_deadline(live)
         self.wake()
+
+    def hold(self) -> None:
+        """Start nothing any more."""
+        self._holding = True
+
+    def forget(self, live: LiveRun) -> None:
+        """A waiting run has changed: what was prepared for its start is of no use."""
+        self._ready.pop(live.id, None)
 
     def remove(self, live: LiveRun) -> bool:
         """Take a run out; False where it does not wait."""
@@ -95,12 +112,16 @@ class Dispatcher:
                 if self._start(live, spec):
                     self._ready.pop(live.id, None)
                 elif self._lets_others_pass(live, spec, full):
+                    self._preemption.make_room_for(live)
                     full.add(live.id)
                 else:
+                    self._preemption.make_room_for(live)
                     full.add(self._engine.lane(live.request.technique))
 
     def _next(self, full: set[str]) -> LiveRun | None:
         """The run whose turn it is: the first whose lane is not full, and which has not been tried in vain."""
+        if self._holding:
+            return None
         return self._queue.first(
             lambda live: live.id not in full and self._engine.lane(live.request.technique) not in full
         )
@@ -129,7 +150,7 @@ class Dispatcher:
             return True
         live.on_engine = False
         self._queue.put_back(live)
-        self._watch_deadline(live)
+        self.watch_deadline(live)
         return False
 
     def _fail_broken(self, live: LiveRun, error: Exception) -> None:
@@ -157,14 +178,15 @@ class Dispatcher:
             self._fail(live, error)
         return None
 
-    def _watch_deadline(self, live: LiveRun) -> None:
+    def watch_deadline(self, live: LiveRun) -> None:
+        """Fail a run that waits, or rests, until its deadline passes."""
         if live.deadline is not None:
             live.stop_deadline_timer()
             loop = asyncio.get_running_loop()
             live.deadline_timer = loop.call_later(live.deadline - time.time(), self._expire, live)
 
     def _expire(self, live: LiveRun) -> None:
-        if self.remove(live):
+        if self.remove(live) or live.paused:
             message = (
                 f"the run waited {live.request.deadline_seconds:g} s for a device, its whole deadline; "
                 "give it longer or try when the server is less busy"
@@ -191,4 +213,6 @@ def _spec(live: LiveRun, images: dict[str, bytes]) -> RunSpec:
         owner=request.owner,
         priority=request.priority,
         thrift=live.thrift,
+        updates=request.updates,
+        checkpoint="" if live.checkpoint is None else live.checkpoint.key,
     )

@@ -38,7 +38,8 @@ def identity(request: RunRequest, catalog: Catalog) -> str:
     if sets is None or not all(models.values()):
         return ""
     code = (technique.id, technique.package, technique.version, technique.revision)
-    everything = (code, request.model, models, params, request.seed, request.inputs, sets, request.previews)
+    asked = (request.model, models, params, request.seed, request.inputs, sets, request.previews)
+    everything = (code, *asked, *request.updates)
     return hashlib.sha256(msgspec.msgpack.encode(everything, order="sorted")).hexdigest()
 
 

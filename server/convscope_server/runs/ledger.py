@@ -21,12 +21,14 @@ class Account:
         coming: Runs that are being accepted.
         waiting: Runs that wait for a device.
         running: Runs on devices.
+        paused: Runs that wait to be resumed.
         clock: Weighted device seconds that their runs have taken, brought up to those at work whenever they come.
     """
 
     coming: int = 0
     waiting: int = 0
     running: int = 0
+    paused: int = 0
     clock: float = 0.0
     _window: deque[tuple[float, float]] = field(default_factory=deque)
 
@@ -77,8 +79,8 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        """Runs that wait or are being accepted, of all."""
-        return sum(account.coming + account.waiting for account in self._accounts.values())
+        """Runs that wait, are paused or are being accepted, of all."""
+        return sum(account.coming + account.waiting + account.paused for account in self._accounts.values())
 
     def in_front(self, owner: str) -> int:
         """Runs that start before a further one of theirs, where principals take turns."""

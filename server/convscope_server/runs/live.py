@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from convscope_server.runs.appender import Appender
-from convscope_server.runs.events import CancelReason, Event, Succeeded, is_terminal
+from convscope_server.runs.events import CancelReason, Checkpointed, Event, Succeeded, is_terminal
 from convscope_server.runs.ledger import Account
 from convscope_server.runs.log import RunLog
 from convscope_server.runs.run import RunRequest
@@ -32,8 +32,13 @@ class LiveRun:
         device_seconds: Of all attempts.
         in_front: Whether it goes before its principal's others: it has lost a turn.
         cancelling: Why it is being cancelled, once it is.
+        pausing: Whether it is to leave its device until it is resumed.
+        giving_way: Whether it is to leave its device to a more urgent run.
+        checkpoint: The newest that was kept of it.
         bystander: How often another run took its worker down.
         lost_early: How often its worker was lost before it had begun.
+        lost_at: Its newest checkpoint when it last lost a worker.
+        kept_losses: How often it lost one and went on from a checkpoint.
         thrift: How many times smaller its inner batches are to be.
         short_since: When it first found no memory beside other runs, on the monotonic clock; None while it has not.
         watchers: Who reads its log now.
@@ -53,8 +58,14 @@ class LiveRun:
     _on_engine: bool = False
     in_front: bool = False
     cancelling: CancelReason | None = None
+    pausing: bool = False
+    _paused: bool = False
+    giving_way: bool = False
+    checkpoint: Checkpointed | None = None
+    lost_at: Checkpointed | None = None
     bystander: int = 0
     lost_early: int = 0
+    kept_losses: int = 0
     thrift: int = 1
     short_since: float | None = None
     watchers: int = 0
@@ -72,6 +83,16 @@ class LiveRun:
     def on_engine(self, there: bool) -> None:
         self.account.running += there - self._on_engine
         self._on_engine = there
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits to be resumed."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, rests: bool) -> None:
+        self.account.paused += rests - self._paused
+        self._paused = rests
 
     @property
     def deadline(self) -> float | None:
@@ -95,6 +116,8 @@ class LiveRun:
     def may_start_again(self, restarts: int, *, started: bool, bystander: bool = False) -> bool:
         """Whether a run that has lost its worker may have another attempt, which this counts.
 
+        One that was kept since it lost a worker last always may.
+
         Args:
             restarts: How often it may, once it has begun.
             started: Whether it had begun.
@@ -104,19 +127,25 @@ class LiveRun:
             self.lost_early += 1
             return self.lost_early <= _MOST_LOST_EARLY  # one that kills every worker before it begins
         self.attempt += 1
+        if self.checkpoint != self.lost_at:
+            self.lost_at = self.checkpoint
+            self.kept_losses += 1
+            return True
         if bystander and self.bystander < _MOST_BYSTANDER:
             self.bystander += 1
-        return self.attempt <= 1 + restarts + self.bystander + (self.thrift > 1)
+        return self.attempt <= 1 + restarts + self.bystander + self.kept_losses + (self.thrift > 1)
 
     def be_thrifty(self) -> None:
-        """Have another attempt, with smaller inner batches."""
+        """Have another attempt, from the beginning, with smaller inner batches."""
         self.attempt += 1
         self.thrift = THRIFT
+        self.checkpoint = None
 
     def go_on_from(self, other: LiveRun) -> None:
         """Be where the other one is on its way."""
         self.attempt, self.attained, self.on_engine = other.attempt, other.attained, other.on_engine
         self.lost_early, self.bystander, self.thrift = other.lost_early, other.bystander, other.thrift
+        self.checkpoint, self.lost_at, self.kept_losses = other.checkpoint, other.lost_at, other.kept_losses
 
     def release(self) -> None:
         """Hold nothing back any more."""

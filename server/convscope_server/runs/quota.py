@@ -29,7 +29,7 @@ def queue_full(waiting: int, pace: float | None) -> RequestError:
 
 def over_quota(owner: str, limits: PrincipalLimits, ledger: Ledger, stored_bytes: int) -> RequestError | None:
     """The refusal of one more run of a principal whose runs and uploads take so many bytes; None where it may come."""
-    waiting = ledger[owner].waiting + ledger[owner].coming
+    waiting = ledger[owner].waiting + ledger[owner].coming + ledger[owner].paused
     if limits.queued and waiting >= limits.queued:
         return _exceeded("queued runs", limits.queued, f"{waiting} runs of yours wait already, your most", _SOON)
     if limits.device_seconds and (used := ledger.last_hour(owner)) >= limits.device_seconds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from convscope_server.engine.between_steps import Update
 from convscope_server.engine.messages import PreviewOptions
 from convscope_server.priority import Priority
-from convscope_server.runs.events import Error, Event, Failed, Paused, Queued, Started, Succeeded, is_terminal
+from convscope_server.runs.events import Error, Event, Failed, Paused, Queued, Started, Succeeded, Updated, is_terminal
 
 __all__ = [
     "CachePolicy",
@@ -23,6 +23,7 @@ __all__ = [
     "RunState",
     "fingerprint",
     "state_after",
+    "steered",
 ]
 
 CachePolicy = Literal["default", "bypass", "only"]
@@ -129,6 +130,17 @@ def fingerprint(request: RunRequest) -> str:
     # By way of a dict: a struct's header tells how many fields it could have, which the next version changes.
     plain = msgspec.to_builtins(anonymous, order="deterministic")
     return hashlib.sha256(msgspec.msgpack.encode(plain)).hexdigest()
+
+
+def steered(request: RunRequest, events: Iterable[Event]) -> RunRequest:
+    """The request of a run that was changed on the way: its updates, each once, by rising step."""
+    updates = list(request.updates)
+    for event in events:
+        if isinstance(event, Updated) and Update(event.params, event.step) not in updates:
+            updates.append(Update(event.params, event.step))
+    if len(updates) == len(request.updates):
+        return request
+    return msgspec.structs.replace(request, updates=tuple(sorted(updates, key=lambda update: update.step)))
 
 
 def state_after(event: Event) -> RunState | None:

@@ -81,6 +81,8 @@ class Sharing:
         if execution is None or execution.head.held is not None:
             return None
         head = execution.head
+        if head.paused or head.pausing:
+            return None
         return head if head.succeeded or not head.ending else None
 
     def follow(self, live: LiveRun, head: LiveRun) -> None:
@@ -120,6 +122,18 @@ class Sharing:
         execution = self._by_run.get(live.id)
         sharing = [live] if execution is None else [execution.head, *execution.others]
         return max(one.request.max_restarts for one in sharing)
+
+    def is_shared(self, live: LiveRun) -> bool:
+        """Whether another run gets what this one makes, or this one what another makes."""
+        execution = self._by_run.get(live.id)
+        alone = execution is None or (live is execution.head and not execution.others)
+        return live.id in self._copying or not alone
+
+    def part(self, live: LiveRun) -> None:
+        """Let no later run share what this one makes: it is not what was asked for any more."""
+        execution = self._by_run.get(live.id)
+        if execution is not None and self._by_identity.get(execution.identity) is execution:
+            del self._by_identity[execution.identity]
 
     def starts_anew(self, head: LiveRun) -> None:
         """The engine does not have the run now, and will get it under the head's id."""

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, not_, or_,
 from convscope_server.errors import RequestError
 from convscope_server.room import needs_room
 from convscope_server.runs import schema
-from convscope_server.runs.events import Preview, Result
+from convscope_server.runs.events import Checkpointed, Event, Preview, Result, Updated
 from convscope_server.runs.pages import matching, number_of, token_of
 from convscope_server.runs.postgres import reached, used
 from convscope_server.runs.rows import changes, encode, entry_of, record_of, row_of
-from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint
+from convscope_server.runs.run import LoggedEvent, RunFilter, RunRecord, RunRequest, fingerprint, steered
 from convscope_server.runs.schema import contents, events, holdings, labels, runs
 from convscope_server.runs.session import session_of
 from convscope_server.runs.skips import Skips
@@ -125,6 +125,18 @@ class RunStore:
         )
         found = await self.read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
         return found.get("preview", 0), found.get("progress", 0)
+
+    async def checkpoint(self, run: str) -> Checkpointed | None:
+        """The newest checkpoint that was kept of a run, or None."""
+        query = (
+            select(events.c.sequence, events.c.time, events.c.payload)
+            .where(events.c.run == run, events.c.kind == "checkpointed")
+            .order_by(events.c.sequence.desc())
+            .limit(1)
+        )
+        row = await self.read(lambda connection: connection.execute(query).first())
+        found = None if row is None else entry_of(run, row).event
+        return found if isinstance(found, Checkpointed) else None
 
     async def get(self, run: str, *, owner: str | None = None) -> RunRecord:
         """A run; somebody else's is not found, where `owner` is given.
@@ -290,8 +302,20 @@ def _append(connection: Connection, run: str, entries: Sequence[LoggedEvent], de
     if connection.execute(update(runs).where(*open_here).values(changes(entries) | cost)).rowcount != 1:
         return _are_there(connection, rows)
     connection.execute(insert(events), rows)
+    _steer(connection, run, [entry.event for entry in entries])
     _refer(connection, run, [artifact.digest for artifact in apart], made=True)
     return True
+
+
+def _steer(connection: Connection, run: str, found: Sequence[Event]) -> None:
+    """Bring the request along where its parameters have changed. It is like no other from then on."""
+    if not any(isinstance(event, Updated) for event in found):
+        return
+    row = connection.execute(select(runs).where(runs.c.id == run)).one()
+    request = record_of(row).request
+    changed = steered(request, found)
+    if changed is not request:
+        connection.execute(update(runs).where(runs.c.id == run).values(request=encode(changed), identity=None))
 
 
 def _are_there(connection: Connection, rows: Sequence[dict[str, Any]]) -> bool:

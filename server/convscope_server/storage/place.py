@@ -52,6 +52,11 @@ class Place:
         return self.data / "index"
 
     @property
+    def checkpoints(self) -> Path:
+        """The directory of the files that runs go on from."""
+        return self.data / "checkpoints"
+
+    @property
     def blobs(self) -> Blobs:
         """The blobs."""
         return Blobs(self.content, _UNLIMITED)

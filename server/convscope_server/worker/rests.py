@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from convscope_sdk.errors import TechniqueError
 from convscope_sdk.state import Saved
-from convscope_server.engine.between_steps import Steer, Suspend, Suspended, Update
+from convscope_server.engine.between_steps import MOVED, Steer, Suspend, Suspended, Update
 from convscope_server.engine.messages import Reply, RunSpec
 from convscope_server.errors import error_of
-from convscope_server.runs.events import Error, Updated
+from convscope_server.runs.events import Updated
 from convscope_server.worker.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from convscope_server.worker.recorder import Recorder
     from convscope_server.worker.stepper import Stepper
 
-__all__ = ["MOVED", "Rests"]
+__all__ = ["Rests"]
 
 logger = logging.getLogger(__name__)
 
 _WORTH = 50  # times as long as keeping it took, a run works before it is kept again
-MOVED = Error("UNAVAILABLE", "the run left its device before the change could be made; ask again", "RUN_MOVED")
 
 
 class Rests:

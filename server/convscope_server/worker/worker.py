@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from convscope_sdk.isolation import ModeGuard
-from convscope_server.engine.between_steps import CheckParams, Steer, Suspend
+from convscope_server.engine.between_steps import MOVED, CheckParams, Steer, Suspend
 from convscope_server.engine.blame import Author
 from convscope_server.engine.mark import TurnMark
 from convscope_server.engine.messages import (
@@ -53,7 +53,6 @@ from convscope_server.worker.job import Job
 from convscope_server.worker.making import Making
 from convscope_server.worker.memory import default_run_memory
 from convscope_server.worker.recorder import Recorder
-from convscope_server.worker.rests import MOVED
 from convscope_server.worker.turns import Turns
 from convscope_server.worker.watchdog import StepEndedError, Watchdog
 

@@ -130,11 +130,10 @@ TO_OTHERS = {
     "ModelAdminService.ListDevices": "PERMISSION_DENIED",
 }
 TO_THE_OWNER = {name: code for name, code in TO_OTHERS.items() if code == "PERMISSION_DENIED"}
-# What is refused to whoever may: what was sent is no picture or changes nothing, and a live run uses the model.
+# What is refused to whoever may: what was sent is no picture or changes nothing, and a live run uses
+# the model.
 ALWAYS = {
     "VisualizationService.Visualize": "INVALID_ARGUMENT",
-    "VisualizationService.PauseRun": "UNIMPLEMENTED",
-    "VisualizationService.ResumeRun": "UNIMPLEMENTED",
     "VisualizationService.UpdateRun": "INVALID_ARGUMENT",
     "ModelAdminService.UnloadModel": "FAILED_PRECONDITION",
 }

@@ -214,13 +214,14 @@ def test_every_setting_of_workers_reaches_them(tmp_path: Path) -> None:
         stall_seconds=3.0,
         start_seconds=4.0,
     )
-    options = worker_options(settings, content_url="/content", index_dir="/index")
+    options = worker_options(settings, content_url="/content", index_dir="/index", checkpoints_dir="/checkpoints")
     assert {name: getattr(options, name) for name in options.__struct_fields__} == {
         **settings.model_dump(include=set(options.__struct_fields__)),
         "models_dir": str(tmp_path),
         "image_sets_dir": str(tmp_path / "sets"),
         "content_url": "/content",
         "index_dir": "/index",
+        "checkpoints_dir": "/checkpoints",
         "environments": (),  # from the settings' tables of plugins
         "only_plugin": "",  # of the workers that such a table starts
     }

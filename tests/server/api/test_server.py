@@ -240,15 +240,19 @@ async def test_draining_refuses_new_runs_lets_live_ones_end_and_tells_probes(tmp
 
 
 @in_loop
-async def test_a_run_that_outlasts_the_drain_is_cancelled_and_its_watcher_hears_why(tmp_path: Path) -> None:
+async def test_a_run_that_outlasts_the_drain_starts_again_on_the_next_server(tmp_path: Path) -> None:
     engine = catalog_engine()
     async with serving(engine, tmp_path, drain_grace=0.2) as port:
         watching = asyncio.create_task(refusal_of(port.visualization.Visualize(visualize())))
         await eventually(lambda: bool(engine.runs))
+        (run,) = engine.runs
         port.stop.signal()
         refusal = await watching
-        assert (refusal.code, refusal.metadata) == ("CANCELLED", {"cancel_reason": "draining"})
+        assert refusal.code == "UNAVAILABLE"
         await port.server
+    async with serving(catalog_engine(script=steps(1)), tmp_path) as port:
+        log = [event async for event in port.visualization.WatchRun(pb.WatchRunRequest(run=run))]
+        assert log[-1].WhichOneof("event") == "succeeded"
 
 
 @in_loop

@@ -25,7 +25,8 @@ from convscope_server.engine.messages import (
     UnloadModel,
 )
 from convscope_server.engine.options import Environment
-from convscope_server.engine.pool import Culprit, Seat, WorkerPool, worker_lost
+from convscope_server.engine.pool import WorkerPool, worker_lost
+from convscope_server.engine.seat import Culprit, Seat
 from convscope_server.errors import RequestError
 from convscope_server.runs.events import Error, Started, Succeeded
 from convscope_server.runs.events import Report as RunReport

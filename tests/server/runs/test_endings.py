@@ -41,7 +41,7 @@ async def test_a_waiting_run_is_cancelled_at_once_and_never_started() -> None:
         assert await end_of(service, record.id) == Cancelled("requested")
         assert await service.cancel(record.id) == cancelled
         engine.capacity = 1
-        service.room_changed()
+        service._live.room_changed()
         await asyncio.sleep(0.01)
         assert engine.started == []
         assert engine.cancelled == []
@@ -77,8 +77,8 @@ async def test_a_run_that_the_engine_has_not_got_any_more_is_cancelled_all_the_s
         await eventually(lambda: record.id in engine.runs)
         engine.runs.clear()
         assert (await service.cancel(record.id)).state == "cancelled"
-        service.run_events(record.id, [DONE])
-        service.run_lost(record.id, started=True, error=LOST, blame="suspected")
+        service._live.run_events(record.id, [DONE])
+        service._live.run_lost(record.id, started=True, error=LOST, blame="suspected")
         assert await end_of(service, record.id) == Cancelled("requested")
 
 
@@ -88,7 +88,7 @@ async def test_what_comes_after_the_terminal_event_is_dropped(caplog: pytest.Log
     async with run_service(engine) as service:
         record = await service.submit(request())
         await eventually(lambda: record.id in engine.runs)
-        service.run_events(record.id, [Started("cpu"), DONE, Note("late"), Failed(LOST)])
+        service._live.run_events(record.id, [Started("cpu"), DONE, Note("late"), Failed(LOST)])
         assert await end_of(service, record.id) == DONE
         assert (await service.get(record.id)).state == "succeeded"
     assert "Note after its terminal event" in caplog.text
@@ -259,9 +259,9 @@ async def test_a_run_that_nobody_watches_is_cancelled_after_the_grace_period() -
 
 
 @in_loop
-async def test_draining_refuses_new_runs_waits_and_cancels_the_rest() -> None:
-    engine = FakeEngine(capacity=2)
-    async with run_service(engine) as service:
+async def test_draining_refuses_new_runs_and_leaves_the_rest_to_the_next_server(tmp_path: Path) -> None:
+    engine, url = FakeEngine(capacity=2), f"sqlite:///{tmp_path / 'runs.db'}"
+    async with run_service(engine, url=url) as service:
         quick, endless, waiting = [await service.submit(request(seed=i)) for i in range(3)]
         await eventually(lambda: len(engine.runs) == 2)
         engine.capacity = 0
@@ -273,9 +273,27 @@ async def test_draining_refuses_new_runs_waits_and_cancels_the_rest() -> None:
         again = await service.submit(quick.request)
         assert again.id == quick.id
         engine.emit(quick.id, Started("cpu"), DONE)
+        engine.emit(endless.id, Started("cpu"))
         await draining
-        ends = [await end_of(service, record.id) for record in (quick, endless, waiting)]
-        assert ends == [DONE, Cancelled("draining"), Cancelled("draining")]
+        engine.emit(endless.id, Note("nobody listens any more"))
+        assert await end_of(service, quick.id) == DONE
+        assert engine.cancelled == []
+    engine = FakeEngine(script=steps(1))
+    async with run_service(engine, url=url) as service:
+        for record in (endless, waiting):
+            assert isinstance(await end_of(service, record.id), Succeeded)
+        assert [(spec.seed, spec.attempt) for spec in engine.started] == [(1, 1), (2, 1)]
+        assert Note("nobody listens any more") not in [item.event for item in await watched(service, endless.id)]
+
+
+@in_loop
+async def test_a_drained_run_can_still_be_cancelled() -> None:
+    engine = FakeEngine()
+    async with run_service(engine) as service:
+        record = await service.submit(request())
+        await eventually(lambda: record.id in engine.runs)
+        await service.drain(0)
+        assert (await service.cancel(record.id)).state == "cancelled"
 
 
 @in_loop
@@ -341,7 +359,7 @@ async def play(engine: FakeEngine, service: RunService, runs: list[str], action:
         await service.cancel(run)
     elif action == "room":
         engine.capacity = 1 + which
-        service.room_changed()
+        service._live.room_changed()
     elif action == "turn":
         await asyncio.sleep(0.002)
     elif run in engine.runs:
@@ -368,10 +386,11 @@ def test_whatever_happens_each_run_has_one_terminal_event_and_a_dense_log(script
             runs = [record.id for record in records]
             for action, which in script:
                 await play(engine, service, runs, action, which)
-            async with asyncio.timeout(10):
-                await service.drain(0)
             for run in runs:
-                await end_of(service, run)
+                await service.cancel(run)
+            for run in runs:
+                async with asyncio.timeout(10):
+                    await end_of(service, run)
 
     asyncio.run(scenario())
 

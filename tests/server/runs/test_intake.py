@@ -69,8 +69,8 @@ async def test_device_seconds_of_the_last_hour_are_bounded_and_survive_a_restart
     async with run_service(engine, url=url, limits=bound) as service:
         run = (await service.submit(request(owner="ada"))).id
         await eventually(lambda: run in engine.runs)
-        service.run_attained(run, 6.0)
-        service.run_attained(run, 11.0)
+        service._live.run_attained(run, 6.0)
+        service._live.run_attained(run, 11.0)
         refusal = (await refused(service, owner="ada")).error
         assert (refusal.metadata["quota"], refusal.metadata["limit"]) == ("device seconds", "10")
         assert 3500 <= float(refusal.metadata["retry_after_seconds"]) <= 3600

@@ -34,7 +34,7 @@ async def test_what_does_not_fit_beside_others_waits_while_smaller_ones_pass_and
         first = await started(service, engine, "small")
         large = (await service.submit(request(technique="large"))).id
         second = await started(service, engine, "small")
-        service._positions.tell()  # not in two seconds, but now
+        service._live.positions.tell()  # not in two seconds, but now
         for run in (first, second):
             assert large not in engine.runs
             engine.emit(run, Started("cpu"), DONE)

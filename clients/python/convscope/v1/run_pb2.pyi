@@ -40,7 +40,7 @@ class _RunStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     RUN_STATE_FAILED: _RunState.ValueType  # 4
     """Ended by an error of the request, the technique or the server."""
     RUN_STATE_CANCELLED: _RunState.ValueType  # 5
-    """Ended because somebody asked for it, nobody watched any more, or the server drained."""
+    """Ended because somebody asked for it, or nobody watched any more."""
     RUN_STATE_PAUSED: _RunState.ValueType  # 6
     """Off its device and out of the queue since PauseRun, until ResumeRun."""
 
@@ -58,7 +58,7 @@ RUN_STATE_SUCCEEDED: RunState.ValueType  # 3
 RUN_STATE_FAILED: RunState.ValueType  # 4
 """Ended by an error of the request, the technique or the server."""
 RUN_STATE_CANCELLED: RunState.ValueType  # 5
-"""Ended because somebody asked for it, nobody watched any more, or the server drained."""
+"""Ended because somebody asked for it, or nobody watched any more."""
 RUN_STATE_PAUSED: RunState.ValueType  # 6
 """Off its device and out of the queue since PauseRun, until ResumeRun."""
 Global___RunState: typing_extensions.TypeAlias = RunState
@@ -184,7 +184,7 @@ class _CancelReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     CANCEL_REASON_DISCONNECTED: _CancelReason.ValueType  # 2
     """Nobody watched for the grace period and the run was on_disconnect = CANCEL."""
     CANCEL_REASON_DRAINING: _CancelReason.ValueType  # 3
-    """The server shut down and the run outlasted the grace period."""
+    """Not sent any more: runs outlive a server that shuts down."""
 
 class CancelReason(_CancelReason, metaclass=_CancelReasonEnumTypeWrapper):
     """Why a run was cancelled."""
@@ -196,7 +196,7 @@ CANCEL_REASON_REQUESTED: CancelReason.ValueType  # 1
 CANCEL_REASON_DISCONNECTED: CancelReason.ValueType  # 2
 """Nobody watched for the grace period and the run was on_disconnect = CANCEL."""
 CANCEL_REASON_DRAINING: CancelReason.ValueType  # 3
-"""The server shut down and the run outlasted the grace period."""
+"""Not sent any more: runs outlive a server that shuts down."""
 Global___CancelReason: typing_extensions.TypeAlias = CancelReason
 
 @typing.final
@@ -302,7 +302,9 @@ class VisualizeRequest(google.protobuf.message.Message):
     priority: Global___Priority.ValueType
     cache: Global___CachePolicy.ValueType
     max_restarts: builtins.int
-    """How often the run may start again from the beginning when its worker is lost, 0 to 10. Default 0."""
+    """How often the run may start again from the beginning when its worker is lost, 0 to 10. Default 0. One that goes on
+    from a checkpoint does so by itself, as long as it gets further each time.
+    """
     @property
     def image(self) -> convscope.v1.artifact_pb2.Image:
         """The picture to look at. Absent where the technique needs none."""
@@ -536,7 +538,7 @@ Global___Queued: typing_extensions.TypeAlias = Queued
 
 @typing.final
 class Started(google.protobuf.message.Message):
-    """The run is on a device. Comes again, with a higher attempt, when the run was started anew."""
+    """The run is on a device. Comes again when it goes on elsewhere, and with a higher attempt when it had lost its worker."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
