@@ -40,6 +40,29 @@ def reel(run: Run[Steps]) -> Iterator[Event]:
     yield Scores({"mean": float(picture.mean())})
 
 
+class Climb(Steps):
+    """And how steeply."""
+
+    rise: float = Field(1.0, gt=0, le=100, description="How much each step adds.")
+
+
+@technique("steady.climb", resumable=True, steers={"rise", "pause"})
+def climb(run: Run[Climb]) -> Iterator[Event]:
+    """Noise that adds up, and that can be put down after any step; the same for the same seed and changes."""
+    params = run.params
+    with run.state("climb", picture=np.zeros((3, params.edge, params.edge)), step=0) as state:
+        while state.step < params.steps:
+            time.sleep(params.pause)
+            state.picture = state.picture + params.rise * run.rng.random(state.picture.shape)
+            state.step += 1
+            yield Progress(state.step, params.steps, {"mean": float(state.picture.mean())})
+            if state.step % params.frames == 0:
+                yield Preview(state.picture / state.picture.max())
+            yield state
+    yield Tensor("climb", state.picture.astype(np.float32))
+    yield Image("summit", state.picture / state.picture.max())
+
+
 @technique("steady.hooks")
 def hooks(run: Run[Params]) -> Iterator[Event]:
     """Counts what other techniques have left on the network."""
