@@ -18,12 +18,16 @@ from convscope_server.api.convert import struct_of
 from convscope_server.api.server import SERVICES
 from support.pictures import ODD_PICTURES, bomb, encoded, photo, truncated
 
-__all__ = ["Call", "calls", "digest_of", "garbage"]
+__all__ = ["LIVE", "Call", "calls", "digest_of", "garbage"]
+
+LIVE = "5afe" * 8
+"""Stands for the id of a run that has not ended; whoever sends the call puts one in its place."""
 
 Strategy = st.SearchStrategy
 
 _METHODS = [method for service in SERVICES.values() for method in service.methods]
 _VISUALIZE = SERVICES["VisualizationService"].methods_by_name["Visualize"]
+_ABOUT_RUNS = [method for method in _METHODS if "run" in method.input_type.fields_by_name]
 _UPLOAD = SERVICES["ContentService"].methods_by_name["Upload"]
 _CREATE_SET = SERVICES["ImageSetService"].methods_by_name["CreateImageSet"]
 _PICTURES = [*(make() for make in ODD_PICTURES.values()), truncated(), bomb(), encoded(photo(), "JPEG"), b""]
@@ -33,19 +37,35 @@ _INTEGERS = {
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
+_CLIMB = "steady.climb"
 # Words that lead into the server rather than to its first refusal, by the names of fields that take them.
-_TECHNIQUES = "saliency", "grad_cam", "filters", "occlusion", "activations", "nearest_neighbors", "steady.reel"
+_TECHNIQUES = "saliency", "grad_cam", "filters", "occlusion", "activations", "nearest_neighbors", "steady.reel", _CLIMB
 _WORDS = {
     "technique": (*_TECHNIQUES, "gradcam", "hostile."),
     "id": (*_TECHNIQUES, "convscope"),
     "model": ("tiny", "efficientnet_lite0", "timm:", "torchvision:resnet18", ":", "../../etc/passwd", "folder:../x"),
     "name": ("samples", "tiny", "folder:..", "torchvision:CIFAR10", "torchvision:../x", "a", "\0"),
     "device": ("cpu", "cuda:0", "meta"),
-    "run": ("0" * 32, "f" * 32),
+    "run": (LIVE, "0" * 32, "f" * 32),
     "request_id": ("7f2c4f0e-3a53-4c3c-9a53-1b2f3c4d5e6f", "{7f2c4f0e3a534c3c9a531b2f3c4d5e6f}", "0"),
     "page_token": ("0", "AAAA", "eyJhIjogMX0="),
 }
-_PARAMS = "target", "layer", "size", "steps", "fit", "preset", "k", "image_set", "edge", "window", "stride", "", "\0"
+_PARAMS = (
+    "rise",
+    "target",
+    "layer",
+    "size",
+    "steps",
+    "fit",
+    "preset",
+    "k",
+    "image_set",
+    "edge",
+    "window",
+    "stride",
+    "",
+    "\0",
+)
 _VALUES = "top1", "class:0", "0:1", "0", "last_conv", "crop", "samples", "", "\0", "class:99999999999999999999"
 
 
@@ -69,7 +89,7 @@ def calls() -> Strategy[Call]:
     """Any RPC with anything, and some that are nearly right."""
     anything = st.sampled_from(_METHODS).flatmap(lambda method: _call(method, _bytes_of(method.input_type)))
     odd = _call(_VISUALIZE, _nearly_right().map(lambda request: request.SerializeToString()))
-    return st.one_of(anything, odd, _whole_uploads(), _call(_CREATE_SET, _set_requests()))
+    return st.one_of(anything, odd, _whole_uploads(), _call(_CREATE_SET, _set_requests()), _about_a_live_run())
 
 
 def digest_of(content: bytes) -> str:
@@ -216,15 +236,45 @@ def _deep(levels: int) -> Struct:
 
 
 def _nearly_right() -> Strategy[run_pb2.VisualizeRequest]:
-    """A request that would be accepted, with an odd picture, odd parameters, or both."""
+    """A request that would be accepted, with an odd picture, odd parameters, odd changes on the way, or all of them."""
 
-    def request(technique: str, picture: bytes, params: Struct) -> run_pb2.VisualizeRequest:
-        made = run_pb2.VisualizeRequest(technique=technique, model="tiny", params=params)
+    def request(technique: str, picture: bytes, params: Struct, updates: list[Message]) -> run_pb2.VisualizeRequest:
+        made = run_pb2.VisualizeRequest(technique=technique, model="tiny", params=params, updates=updates)
         made.image.encoded = picture
         made.deadline.seconds = 5
         return made
 
-    return st.builds(request, st.sampled_from(_TECHNIQUES), _pictures(), st.one_of(st.just(Struct()), _structs()))
+    techniques = st.sampled_from((*_TECHNIQUES, *[_CLIMB] * 4))
+    update = st.builds(run_pb2.Update, step=st.integers(0, 25), params=_changes())
+    updates = st.lists(update, max_size=3).map(lambda found: sorted(found, key=lambda one: one.step))
+    return st.builds(
+        request,
+        techniques,
+        _pictures(),
+        st.one_of(st.just(Struct()), _structs()),
+        st.one_of(st.just([]), updates, st.lists(_messages(run_pb2.Update.DESCRIPTOR), max_size=3)),
+    )
+
+
+def _changes() -> Strategy[Struct]:
+    """Changes of a climb on the way, most of them such as it takes."""
+    rises = st.one_of(st.sampled_from((0.5, 1, 3, 100)), st.floats()).map(lambda rise: struct_of({"rise": rise}))
+    return st.one_of(rises, rises, _structs())
+
+
+def _about_a_live_run() -> Strategy[Call]:
+    """It is looked at, watched, paused, resumed, changed, cancelled."""
+
+    def about(method: MethodDescriptor) -> Strategy[Call]:
+        def asked(message: Any, changes: Struct) -> bytes:
+            message.run = LIVE
+            if "params" in message.DESCRIPTOR.fields_by_name:
+                message.params.CopyFrom(changes)
+            return bytes(message.SerializeToString())
+
+        return _call(method, st.builds(asked, _messages(method.input_type), _changes()))
+
+    return st.sampled_from(_ABOUT_RUNS).flatmap(about)
 
 
 def _whole_uploads() -> Strategy[Call]:
