@@ -25,7 +25,6 @@ from convscope_server.worker.rests import Rests
 from convscope_server.worker.stepper import END, SILENCE, Stepper
 
 if TYPE_CHECKING:
-    from convscope_sdk.events import Checkpoint as TrainingCheckpoint
     from convscope_sdk.image_sets.catalog import ImageSets
     from convscope_sdk.inprocess import Prepared
     from convscope_sdk.loader import Loaded
@@ -96,7 +95,7 @@ class Job:
         self._recorder = recorder
         self._making = making
         self._max_image_pixels = max_image_pixels
-        self._begin_with: tuple[TrainingCheckpoint | None, ImageSets | None] = (None, None)
+        self._image_sets: ImageSets | None = None
         self._models: BorrowedModels | None = None
         self._yielded: object = SILENCE
         self._checkpoints = checkpoints
@@ -180,8 +179,8 @@ class Job:
             lost = str(error)
         self._recorder.send(Started(self._device, spec.attempt, 0 if checkpoint is None else checkpoint.step))
         params = self._loaded.technique.params.parse(spec.params)  # before a model is loaded in vain
-        self._begin_with = self._making.begin(params), image_sets
-        self._models = models
+        self._making.begin(params)
+        self._models, self._image_sets = models, image_sets
         models.open(spec.model)
         self._rests.made_by = self._made_by()
         if checkpoint is not None and checkpoint.made_by != self._rests.made_by:
@@ -205,19 +204,18 @@ class Job:
 
     def _prepare(self, params: Mapping[str, Any], saved: Saved | None, arrived: Callable[[], None]) -> Prepared:
         assert self._models is not None
-        training, image_sets = self._begin_with
-        spec = self.spec
+        spec, technique = self.spec, self._loaded.technique
         prepared = prepare(
-            self._loaded.technique,
+            technique,
             self._models.open(spec.model),
             spec.image,
             extra_images=spec.extra_images,
-            image_sets=image_sets,
+            image_sets=self._image_sets,
             seed=spec.seed,
             params=params,
             max_pixels=self._max_image_pixels,
             open_model=self._models.open,
-            checkpoint=training,
+            checkpoint=None if saved else self._making.earlier(technique.params.parse(params)),
             saved=saved,
             taken_up=arrived,
         )

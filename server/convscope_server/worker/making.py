@@ -31,18 +31,25 @@ class Making:
         self._changed = changed
         self._claims: dict[str, Claim] = {}
 
-    def begin(self, params: Params) -> Checkpoint | None:
-        """Claim the name of the model to be; the checkpoint to go on from, if the run resumes or starts again.
+    def begin(self, params: Params) -> None:
+        """Claim the name of the model to be.
 
         Raises:
-            TechniqueError: the name is taken, or there is nothing to resume.
+            TechniqueError: the name is taken.
+        """
+        if isinstance(params, TrainingParams):
+            self._claim(params.name, replace=params.overwrite or params.resume == params.name)
+
+    def earlier(self, params: Params) -> Checkpoint | None:
+        """The training that a run goes on with which begins: what it left itself, or what it resumes.
+
+        Raises:
+            TechniqueError: there is nothing to resume.
         """
         if not isinstance(params, TrainingParams):
             return None
-        resume = params.resume
-        claim = self._claim(params.name, replace=params.overwrite or resume == params.name)
-        own = self._shelf.own_checkpoint(claim) if self._spec.attempt > 1 else None
-        return own or (self._shelf.checkpoint(resume) if resume else None)
+        own = self._shelf.own_checkpoint(self._claim(params.name)) if self._spec.attempt > 1 else None
+        return own or (self._shelf.checkpoint(params.resume) if params.resume else None)
 
     def keep(self, event: object) -> tuple[object, ...]:
         """Keep what belongs into the catalog; gives what belongs into the run's log.
