@@ -17,6 +17,7 @@ class Listening:
         self.blame: dict[str, Blame] = {}
         self.attained: dict[str, float] = {}
         self.short: list[str] = []
+        self.suspended: list[str] = []
         self.rooms = 0
         self._changed = asyncio.Event()
 
@@ -30,6 +31,11 @@ class Listening:
 
     def run_out_of_memory(self, run: str) -> None:
         self.short.append(run)
+        self._changed.set()
+
+    def run_suspended(self, run: str, *, left: bool) -> None:
+        assert left
+        self.suspended.append(run)
         self._changed.set()
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +13,12 @@ from convscope_server.engine.local import LocalEngine
 from convscope_server.engine.messages import RunSpec
 from convscope_server.engine.options import WorkerOptions
 from convscope_server.errors import RequestError
-from convscope_server.runs.events import Cancelled, Failed, Progress, Started, Succeeded
+from convscope_server.runs.events import Cancelled, Checkpointed, Failed, Progress, Started, Succeeded, Updated
 from support.hostile_plugin import HOSTILE
 from support.listening import Listening
 
-OPTIONS = WorkerOptions(devices=("cpu",), plugin_files=(HOSTILE,), warm_models=(), max_live_runs=2)
+WALK = str(Path(__file__).parents[2] / "support" / "walking.py")
+OPTIONS = WorkerOptions(devices=("cpu",), plugin_files=(HOSTILE, WALK), warm_models=(), max_live_runs=2)
 
 
 @pytest.fixture(params=[LocalEngine, InProcessEngine])
@@ -71,6 +73,8 @@ async def test_an_engine_keeps_the_contract(started: tuple[Engine, Listening]) -
     assert [layer.kind for layer in detail.layers][:2] == ["Conv2d", "ReLU"]
     assert (await engine.load_model("tiny"))[1].size_bytes == detail.size_bytes
 
+    await _puts_down_and_takes_up(engine, heard)
+
     # What it has not got is refused by name, and a technique's bug ends its own run alone.
     with pytest.raises(RequestError, match="did you mean 'tiny'"):
         await engine.describe_model("tinny")
@@ -82,3 +86,25 @@ async def test_an_engine_keeps_the_contract(started: tuple[Engine, Listening]) -
     await heard.until(lambda: heard.ended("f"))
     assert isinstance(heard.logs["f"][-1], Succeeded)
     assert not heard.lost
+
+
+async def _puts_down_and_takes_up(engine: Engine, heard: Listening) -> None:
+    """A run that is put down is off the engine, and goes on from its checkpoint; a change holds, or is refused."""
+    assert engine.try_start(RunSpec("w", "test.walk", "tiny", {"steps": 1000, "pause": 0.01}))
+    await heard.until(lambda: any(isinstance(e, Progress) for e in heard.logs["w"]))
+    with pytest.raises(RequestError, match="no road 'up'"):
+        await engine.steer("w", {"road": "up"})
+    await engine.steer("w", {"step_size": 2.0})
+    assert any(isinstance(e, Updated) and e.params == {"step_size": 2.0} for e in heard.logs["w"])
+    assert engine.suspend("w")
+    await heard.until(lambda: "w" in heard.suspended)
+    assert not engine.suspend("w")
+    with pytest.raises(RequestError, match="left its device"):
+        await engine.steer("w", {"step_size": 3.0})
+    (kept,) = (e for e in heard.logs["w"] if isinstance(e, Checkpointed))
+    assert engine.try_start(RunSpec("w2", "test.walk", "tiny", {"steps": 20}, checkpoint=kept.key))
+    await heard.until(lambda: heard.ended("w2"))
+    assert heard.logs["w2"][0] == Started("cpu", 1, kept.step)
+    with pytest.raises(RequestError, match="step_size"):
+        await engine.check_params("test.walk", {"step_size": -1.0})
+    await engine.check_params("test.walk", {"step_size": 1.0})
