@@ -21,6 +21,7 @@ NAMES = (
     "sharing",
     "batching",
     "cancel",
+    "going_on",
     "watchers",
     "memory",
     "faults",
