@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import convscope
-from convscope.testing import FakeServer, failed, image, note, paused, preview, progress, started, succeeded
+from convscope.testing import FakeServer, failed, image, note, paused, preview, progress, started, succeeded, updated
 
 RED = Image.new("RGB", (8, 8), "red")
 
@@ -69,13 +69,15 @@ def test_a_cell_shows_progress_then_pictures_then_scores_in_place(pages: list[st
 
 
 def test_a_cell_shows_a_pause_and_the_step_that_the_run_goes_on_from(pages: list[str]) -> None:
-    run_of(progress(7, 10), preview(RED), paused(), started(5, attempt=2), progress(6, 10), started(attempt=3)).show()
+    before = progress(7, 10), preview(RED), paused(), started(5, attempt=2)
+    run_of(*before, progress(6, 10), started(attempt=3), updated(0, layer="<b.2>")).show()
     assert "<b>paused</b>" in pages[5]
     assert "<b>running on cpu, attempt 2, from step 5</b>" in pages[6]
     assert '<progress value="5" max="10">' in pages[6]
     assert "data:image/png" in pages[6]
     assert "<progress" not in pages[8]
     assert "data:image/png" not in pages[8]
+    assert "layer=&lt;b.2&gt; behind step 0" in pages[9]
 
 
 def test_a_run_that_is_the_last_value_of_a_cell_shows_itself(pages: list[str]) -> None:

@@ -316,6 +316,12 @@ def test_frames_that_are_made_again_take_the_place_of_those_before() -> None:
     assert set(result.images) == {"kept"}
 
 
+def test_frames_do_not_jump_back_where_a_checkpoint_was_of_no_use_after_all() -> None:
+    script = [*frame(1, 10), *frame(2, 20), *frame(3, 30), started(2), note("from the beginning"), *frame(1, 15)]
+    result = scripted([*script, *frame(2, 25)]).client().visualize("saliency").result()
+    assert shades(result) == [(1, 15), (2, 25)]
+
+
 @given(st.lists(st.integers(0, 700), max_size=6))
 def test_no_frame_comes_after_a_later_one_however_often_the_run_falls_back(falls: list[int]) -> None:
     record, step, sequence = Record(), 0, 0

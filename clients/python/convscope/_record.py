@@ -53,6 +53,8 @@ class Record:
             case "queued" | "paused":
                 self.state = event.kind
             case "progress" if event.progress is not None:
+                if event.progress.step < self.step:  # A checkpoint was of no use after all.
+                    self.frames.rewind(event.progress.step - 1)
                 self.step = event.progress.step
             case "preview" if event.artifact is not None:
                 step = event.artifact.step or self.step

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from convscope.errors import FailedPrecondition
-from convscope.events import Artifact, Progress, Report, RunEvent, queued_words, started_words
+from convscope.events import Artifact, Progress, Report, RunEvent, queued_words, started_words, update_words
 
 __all__ = ["Card", "Display"]
 
@@ -39,6 +39,8 @@ class Card:
                 self.status = "paused"
             case "note":
                 self.notes.append(event.note or "")
+            case "updated":
+                self.notes.append(update_words(event.step, event.params))
             case "succeeded":
                 self.status, self.report = "succeeded", event.report
             case "failed" | "cancelled":
