@@ -196,7 +196,6 @@ def test_a_deadline_goes_on_while_a_run_is_paused(client: convscope.Client) -> N
     assert run.state == "failed"
 
 
-@pytest.mark.xfail(strict=True, reason="whoever leaves while it is paused begins the count all the same")
 def test_nobody_need_watch_a_paused_run(server: ServerProcess, straight: dict[str, str]) -> None:
     with convscope.connect(server.address) as first:
         run = at(climb(first), 5)

@@ -37,6 +37,6 @@ class Attendance:
 
     def look(self, live: LiveRun) -> None:
         """Begin to count the seconds if nobody watches the run."""
-        if live.request.on_disconnect == "cancel" and not live.watchers and not live.ending:
+        if live.request.on_disconnect == "cancel" and not (live.watchers or live.ending or live.paused):
             loop = asyncio.get_running_loop()
             live.disconnect_timer = loop.call_later(self._grace, self._cancel, live, "disconnected")

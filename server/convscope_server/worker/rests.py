@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from convscope_sdk.errors import TechniqueError
+from convscope_sdk.errors import NotApplicable, TechniqueError
 from convscope_sdk.state import Saved
 from convscope_server.engine.between_steps import MOVED, Steer, Suspend, Suspended, Update
 from convscope_server.engine.messages import Reply, RunSpec
@@ -19,12 +19,13 @@ from convscope_server.worker.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from convscope_server.worker.recorder import Recorder
-    from convscope_server.worker.stepper import Stepper
+    from convscope_server.worker.stepper import Stepper, Told
 
 __all__ = ["Rests"]
 
 logger = logging.getLogger(__name__)
 
+_FEW = 8
 _WORTH = 50  # times as long as keeping it took, a run works before it is kept again
 
 
@@ -81,8 +82,8 @@ class Rests:
         Raises:
             TechniqueError: the run is refused.
         """
-        self.updates = [update for update in self._spec.updates if update.step <= 0]
-        self._stepper.begin(self._params())
+        self.updates = self._from_the_beginning()
+        self._stepper.begin(self._with(self._spec.params, self.updates))
         introduce()
         self._recorder.send(*(Updated(0, update.params) for update in self.updates))
 
@@ -94,24 +95,22 @@ class Rests:
         """
         step = checkpoint.step
         self.updates = [update for update in self._spec.updates if update.step < step]
-        before = self._params()
-        self.updates += [update for update in self._spec.updates if update.step == step]
-        params = self._params()
+        before = self._with(self._spec.params, self.updates)
+        variants = _variants([update for update in self._spec.updates if update.step == step])
+        choices: list[Mapping[str, Any]] = [self._with(before, variant) for variant in variants]
 
         def told(refusal: TechniqueError | None, anew: bool) -> None:
-            if refusal is not None:
-                self.updates = [update for update in self.updates if update.step < step]
             if anew:
-                self._rested = 0
+                self._rested, self.updates = 0, self._from_the_beginning()
                 introduce()
                 self._recorder.note(f"it starts from the beginning, since its checkpoint cannot be used: {refusal}")
             else:
+                self.updates += variants[choices.index(self._stepper.params)]
                 self._recorder.go_on(checkpoint.told, self._stepper.input)
-                if refusal is not None:
-                    self._recorder.note(_refused(refusal))
+                self._note(refusal)
 
         self._rested, self._kept_at = step, time.monotonic()
-        self._stepper.go_on(checkpoint.saved, [params] if params == before else [params, before], told)
+        self._go_on(checkpoint.saved, choices, told)
 
     def rest(self) -> bool:
         """The technique has yielded a state: do what is due. True where the run leaves its worker."""
@@ -121,11 +120,10 @@ class Rests:
         self._rested = step
         planned = [update for update in self._spec.updates if before < update.step <= step]
         if planned:
-            merged = {name: value for update in planned for name, value in update.params.items()}
-            self._change(merged, step, self._note)
+            self._change(planned, step, self._note)
         elif self._asked:
             asked = self._asked.popleft()
-            self._change(asked.params, step, lambda refusal: self._send(_answer(asked, refusal)))
+            self._change([Update(asked.params, step)], step, lambda refusal: self._send(_answer(asked, refusal)))
         elif self.wanted_down or self._is_due():
             return self._keep(step) and self.wanted_down
         return False
@@ -135,32 +133,35 @@ class Rests:
         while self._asked:
             self._send(Reply(self._asked.popleft().request, error=MOVED))
 
-    def _params(self) -> dict[str, Any]:
-        params = dict(self._spec.params)
-        for update in self.updates:
-            params |= update.params
-        return params
+    def _with(self, params: Mapping[str, Any], updates: Iterable[Update]) -> dict[str, Any]:
+        changed = dict(params)
+        for update in updates:
+            changed |= update.params
+        return changed
 
-    def _change(self, params: dict[str, Any], step: int, answer: Callable[[TechniqueError | None], None]) -> None:
-        stepper = self._stepper
-        now, wanted = stepper.params, {**stepper.params, **params}
-        try:
-            stepper.technique.params.parse(wanted)
-        except TechniqueError as refusal:
-            answer(refusal)
-            return
+    def _change(self, updates: Sequence[Update], step: int, answer: Callable[[TechniqueError | None], None]) -> None:
+        variants = _variants(updates)
+        choices: list[Mapping[str, Any]] = [self._with(self._stepper.params, variant) for variant in variants]
 
         def told(refusal: TechniqueError | None, anew: bool) -> None:
             if anew:
-                self._rested = 0
+                self._rested, self.updates = 0, self._from_the_beginning()
                 self._recorder.note("it starts from the beginning, since its state cannot be taken up again")
-            elif refusal is None:
-                self.updates.append(Update(params, step))
-                self._recorder.send(Updated(step, params))
+            elif held := self._with({}, variants[choices.index(self._stepper.params)]):
+                self.updates.append(Update(held, step))
+                self._recorder.send(Updated(step, held))
             answer(refusal)
 
-        if (saved := self._save()) is not None:
-            stepper.go_on(saved, [wanted, now], told)
+        if (saved := self._save()) is None:
+            answer(NotApplicable("its technique has a state of which nothing can be kept, so it stays as it is"))
+        else:
+            self._go_on(saved, choices, told)
+
+    def _go_on(self, saved: Saved, choices: Sequence[Mapping[str, Any]], told: Told) -> None:
+        self._stepper.go_on(saved, choices, self._with(self._spec.params, self._from_the_beginning()), told)
+
+    def _from_the_beginning(self) -> list[Update]:
+        return [update for update in self._spec.updates if update.step <= 0]
 
     def _note(self, refusal: TechniqueError | None) -> None:
         if refusal is not None:
@@ -200,6 +201,12 @@ class Rests:
         except OSError as error:
             logger.warning("run %s: its checkpoint was not kept: %s", self._spec.id, error)
             return ""
+
+
+def _variants(updates: Sequence[Update]) -> list[Sequence[Update]]:
+    """All of some changes, all but one of them, where they are few, and none."""
+    few = range(len(updates) - 1, -1, -1) if 1 < len(updates) <= _FEW else ()
+    return [updates, *([*updates[:i], *updates[i + 1 :]] for i in few), ()]
 
 
 def _refused(refusal: TechniqueError) -> str:

@@ -32,10 +32,11 @@ Told = Callable[[TechniqueError | None, bool], None]
 
 @dataclass(slots=True)
 class _Return:
-    """A way back to where the run was, with the first parameters of some that lead there; None is the beginning."""
+    """A way back to where the run was, with the first parameters of some that lead there, or to its beginning."""
 
     saved: Saved
     choices: list[Params]
+    beginning: Params
     told: Told
     refusal: TechniqueError | None = None
 
@@ -87,13 +88,19 @@ class Stepper:
         """
         self._start(params, None)
 
-    def go_on(self, saved: Saved, choices: Sequence[Params], told: Told) -> None:
+    def go_on(self, saved: Saved, choices: Sequence[Params], beginning: Params, told: Told) -> None:
         """Go back to what was saved with the first parameters that the technique takes there, else to its beginning.
 
+        Args:
+            saved: Where it was.
+            choices: Parameters to try, the best first.
+            beginning: Those that it begins with.
+            told: Called once it is there.
+
         Raises:
-            TechniqueError: it cannot begin either, with the last of them.
+            TechniqueError: it cannot begin either.
         """
-        self._return = _Return(saved, list(choices), told)
+        self._return = _Return(saved, list(choices), beginning, told)
         self._try()
 
     def advance(self, answer: Any) -> object:
@@ -142,11 +149,10 @@ class Stepper:
                 self._start(params, self._return.saved)
             except TechniqueError as error:
                 self._return.refusal = self._return.refusal or error
-                self.params = params
             else:
                 return
         way, self._return = self._return, None
-        self._start(self.params, None)
+        self._start(way.beginning, None)
         way.told(way.refusal, True)
 
     def _refused(self, error: TechniqueError) -> object:

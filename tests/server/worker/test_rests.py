@@ -226,6 +226,34 @@ def test_a_change_recorded_while_the_run_waited_is_refused_where_it_goes_on(
     assert "updates" not in report(rest).provenance
 
 
+BAD, GOOD = Update({"road": "up"}, 4), Update({"step_size": 2.0}, 4)
+
+
+@pytest.mark.parametrize("updates", [(BAD, GOOD), (GOOD, BAD)])
+def test_of_several_changes_at_a_step_only_the_one_at_fault_is_refused(
+    tmp_path: Path, whole: list[log.Event], updates: tuple[Update, ...]
+) -> None:
+    good = replace(SPEC, updates=tuple(update for update in updates if update is not BAD))
+    as_planned = run(bench(tmp_path), good)
+    spec = replace(SPEC, updates=updates)
+    for events in (
+        run(bench(tmp_path), spec),
+        run(bench(tmp_path / "whole"), replace(spec, checkpoint=keys(whole)[4], attempt=2)),
+    ):
+        assert digests(events) == digests(as_planned)
+        assert any("no road 'up'" in text for text in texts(events))
+
+
+def test_a_run_that_has_to_begin_anew_is_changed_where_it_was(tmp_path: Path, whole: list[log.Event]) -> None:
+    spec = replace(SPEC, updates=(GOOD,))
+    as_planned = run(bench(tmp_path), spec)
+    file = tmp_path / "whole" / keys(whole)[9]
+    file.write_bytes(file.read_bytes().replace(b'\\"legs\\"', b'\\"lags\\"'))
+    events = run(bench(tmp_path / "whole"), replace(spec, checkpoint=keys(whole)[9], attempt=2))
+    assert steps(events) == list(range(1, 13))
+    assert digests(events) == digests(as_planned)
+
+
 def test_who_asks_for_a_change_of_a_run_that_ends_is_answered(tmp_path: Path) -> None:
     made = at_step(bench(tmp_path), 12, Steer(7, "a", {"step_size": 1.0}), Steer(8, "a", {"step_size": 2.0}))
     run(made)
