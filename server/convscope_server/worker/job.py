@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Job"]
 
-_SILENT = (END, SILENCE)
-
 
 class Job:
     """A run on a device.
@@ -285,7 +283,7 @@ class Job:
             BaseException: what drawing an event raised.
         """
         yielded, self._yielded = self._yielded, SILENCE
-        if yielded not in _SILENT:
+        if not (yielded is END or yielded is SILENCE):
             for event in self._making.keep(yielded):
                 self._recorder.record(event)
 
