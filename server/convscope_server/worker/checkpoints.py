@@ -53,7 +53,8 @@ class Checkpoints:
         """Keep a checkpoint of a run; gives the key to find it by.
 
         Raises:
-            OSError: there is no room for it.
+            OSError, SafetensorError: there is no room for it, or it has more parts than such a file may.
+            ValueError, RecursionError: no JSON can be made of it.
         """
         from safetensors.torch import save_file
 
@@ -84,7 +85,7 @@ class Checkpoints:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
             saved = Saved(header["facts"], tensors)
             return Checkpoint(int(header["step"]), header["made_by"], header["told"], saved)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointLostError(f"checkpoint {key} cannot be read: {error}"[:300]) from error
 
     def _made(self) -> Path:

@@ -257,8 +257,9 @@ class Job:
         """
         self._recorder.encoding = None
         answer, self._answer, self.wish = self._answer, None, None
-        yielded = self._stepper.advance(answer)
-        while isinstance(yielded, State) or (isinstance(yielded, Together) and not self._shares):
+        yielded, rested = self._stepper.advance(answer), False
+        while (isinstance(yielded, State) and not rested) or (isinstance(yielded, Together) and not self._shares):
+            rested = rested or isinstance(yielded, State)  # states alone are steps too: others have their turns between
             if isinstance(yielded, State) and self._rests.rest():
                 self.put_down = True
                 return False
@@ -297,6 +298,10 @@ class Job:
         self._rests.end()
         self.wish = self._answer = None
         self._stepper.close()
+
+    def forget(self) -> None:
+        """Hear nothing any more: whoever asked for something while it was closed is answered."""
+        self._rests.end()
 
     def succeed(self, device: str) -> None:
         """Record the end of a run whose technique has ended."""

@@ -61,7 +61,9 @@ class Rests:
         self.wanted_down = False
         self.updates: list[Update] = []
         self.made_by: dict[str, Any] = {}
+        self._plan = list(spec.updates)
         self._asked: deque[Steer] = deque()
+        self._asking: Steer | None = None
         self._rested = 0
         self._kept_at, self._cost = time.monotonic(), 0.0
         self._writing: Future[bool] | None = None
@@ -118,18 +120,21 @@ class Rests:
         if step <= before:
             return False
         self._rested = step
-        planned = [update for update in self._spec.updates if before < update.step <= step]
+        planned = [update for update in self._plan if before < update.step <= step]
         if planned:
             self._change(planned, step, self._note)
         elif self._asked:
-            asked = self._asked.popleft()
-            self._change([Update(asked.params, step)], step, lambda refusal: self._send(_answer(asked, refusal)))
+            self._asking = self._asked.popleft()
+            self._change([Update(self._asking.params, step)], step, self._answer)
         elif self.wanted_down or self._is_due():
             return self._keep(step) and self.wanted_down
         return False
 
     def end(self) -> None:
         """Answer whoever still wants something of the run: it is off the worker."""
+        if self._asking is not None:
+            self._asked.appendleft(self._asking)
+            self._asking = None
         while self._asked:
             self._send(Reply(self._asked.popleft().request, error=MOVED))
 
@@ -146,9 +151,11 @@ class Rests:
         def told(refusal: TechniqueError | None, anew: bool) -> None:
             if anew:
                 self._rested, self.updates = 0, self._from_the_beginning()
+                self._plan = list(self.updates)  # else it would start anew at each of the later ones, for ever
                 self._recorder.note("it starts from the beginning, since its state cannot be taken up again")
             elif held := self._with({}, variants[choices.index(self._stepper.params)]):
                 self.updates.append(Update(held, step))
+                self._plan.append(self.updates[-1])
                 self._recorder.send(Updated(step, held))
             answer(refusal)
 
@@ -161,7 +168,13 @@ class Rests:
         self._stepper.go_on(saved, choices, self._with(self._spec.params, self._from_the_beginning()), told)
 
     def _from_the_beginning(self) -> list[Update]:
-        return [update for update in self._spec.updates if update.step <= 0]
+        return [update for update in self._plan if update.step <= 0]
+
+    def _answer(self, refusal: TechniqueError | None) -> None:
+        asked, self._asking = self._asking, None
+        if asked is not None:  # else it has been told that the run is off
+            error = None if refusal is None else error_of(refusal)
+            self._send(Reply(asked.request, done=error is None, error=error))
 
     def _note(self, refusal: TechniqueError | None) -> None:
         if refusal is not None:
@@ -190,16 +203,16 @@ class Rests:
     def _save(self) -> Saved | None:
         try:
             return self._stepper.run.memory.save()
-        except TypeError as error:  # the technique's bug, for which nobody who only looks on should pay
-            logger.warning("run %s keeps no checkpoints: %s", self._spec.id, error)
+        except Exception as error:  # noqa: BLE001 - the technique's bug, or no memory: it goes on as if nobody had looked
+            logger.warning("run %s keeps no checkpoints: %r", self._spec.id, error)
             self._every = 0
             return None
 
     def _written(self, checkpoint: Checkpoint) -> str:
         try:
             return self._put(checkpoint)
-        except OSError as error:
-            logger.warning("run %s: its checkpoint was not kept: %s", self._spec.id, error)
+        except Exception as error:  # noqa: BLE001 - no room, or the technique's numbers and depths that JSON cannot have
+            logger.warning("run %s: its checkpoint was not kept: %r", self._spec.id, error)
             return ""
 
 
@@ -211,7 +224,3 @@ def _variants(updates: Sequence[Update]) -> list[Sequence[Update]]:
 
 def _refused(refusal: TechniqueError) -> str:
     return f"the change of its parameters is refused, and it goes on as it was: {refusal}"
-
-
-def _answer(asked: Steer, refusal: TechniqueError | None) -> Reply:
-    return Reply(asked.request, done=refusal is None, error=None if refusal is None else error_of(refusal))

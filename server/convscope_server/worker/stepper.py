@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from convscope_sdk.technique import Technique
 
 __all__ = ["END", "SILENCE", "Stepper", "Told"]
+
+logger = logging.getLogger(__name__)
 
 END = object()
 """The technique has ended."""
@@ -120,6 +123,11 @@ class Stepper:
             if not self.silent:
                 raise
             return self._refused(error)
+        except Exception as error:
+            if not (self.silent and self._return is not None and self._return.choices):
+                raise
+            logger.exception("%s fails with other parameters, and goes on as it was", self.technique.id)
+            return self._refused(TechniqueError(f"with these parameters it fails: {type(error).__name__}"))
         return SILENCE if self.silent else yielded
 
     def close(self) -> None:

@@ -128,9 +128,10 @@ class Worker:
     def _heeded(self, command: ToRun) -> bool:
         with self._lock:
             job = self._jobs.get(command.run)
-        if job is not None:
+            if job is None or job.ended:  # which may be on its way here again
+                return False
             job.heed(command)
-        return job is not None
+        return True
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until told to shut down, or until nothing is left to do. Torch is used from this thread alone.
@@ -375,6 +376,7 @@ class Worker:
     def _forget(self, job: Job) -> None:
         with self._lock:
             del self._jobs[job.spec.id]
+        job.forget()
         if self._random_owner is job:
             self._random_owner = None
         if job.give_back():

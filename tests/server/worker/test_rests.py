@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from convscope_sdk.technique import Technique
 from convscope_server.engine.between_steps import CheckParams, Steer, Suspend, Suspended, Update
-from convscope_server.engine.messages import Cancel, Events, Reply, Report, RunSpec, Start
+from convscope_server.engine.messages import Cancel, Reply, Start
 from convscope_server.runs import events as log
 from convscope_server.worker import rests
-from support.walking import walk
-from support.workshop import Bench, texts
-
-SPEC = RunSpec("a", "test.walk", "tiny", {}, seed=3)
-
-
-class Reacting(list[Report]):
-    """Reports; after that of a step, something happens."""
-
-    def __init__(self, step: int, react: Callable[[], None]) -> None:
-        super().__init__()
-        self._step, self._react = step, react
-
-    def append(self, report: Report) -> None:
-        super().append(report)
-        events = report.events if isinstance(report, Events) else ()
-        if any(isinstance(event, log.Progress) and event.step == self._step for event in events):
-            self._react()
-
-
-def bench(place: Path, *, every: float = 0.0, technique: Technique[Any] = walk, shared: bool = False) -> Bench:
-    return Bench(technique, checkpoints_dir=str(place), checkpoint_seconds=every, shared=shared)
-
-
-def run(made: Bench, spec: RunSpec = SPEC) -> list[log.Event]:
-    made.worker.post(Start(spec))
-    made.work()
-    return made.log(spec.id)
-
-
-def at_step(made: Bench, step: int, *commands: Any) -> Bench:
-    """Have commands come to the run when it has taken so many steps."""
-    reports = Reacting(step, lambda: [made.worker.post(command) for command in commands] and None)
-    made.reports, made.worker._send = reports, reports.append  # type: ignore[method-assign]
-    return made
-
-
-def keys(events: list[log.Event]) -> dict[int, str]:
-    return {event.step: event.key for event in events if isinstance(event, log.Checkpointed)}
-
-
-def digests(events: list[log.Event]) -> dict[str, str]:
-    return {event.artifact.name: event.artifact.digest for event in events if isinstance(event, log.Result)}
-
-
-def report(events: list[log.Event]) -> log.Report:
-    assert isinstance(events[-1], log.Succeeded), events[-1]
-    return events[-1].report
-
-
-def steps(events: list[log.Event]) -> list[int]:
-    return [event.step for event in events if isinstance(event, log.Progress)]
+from support.resting import SPEC, at_step, bench, digests, keys, report, run, steps
+from support.workshop import texts
 
 
 @pytest.fixture(autouse=True)
