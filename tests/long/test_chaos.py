@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,12 @@ from convscope_server.storage.gc import collect
 from convscope_server.storage.limits import KeepLimits
 from convscope_server.storage.place import Place
 from convscope_server.storage.verify import verify
-from support.chaos import ENDS, Asker, Prey
+from support.chaos import ENDS, REEL, WALK, Asker, Prey, Seen
 from support.figures import tell
 from support.hostile_plugin import HOSTILE
 from support.postgres import PostgresServer, postgres_server
 from support.steady_plugin import STEADY
+from support.walking import WALKING
 
 pytestmark = pytest.mark.slow
 
@@ -41,26 +42,27 @@ def test_whatever_is_killed_every_accepted_run_ends_once_and_as_if_nothing_had_h
     tmp_path: Path, postgres: PostgresServer | None, seconds: int, clients: int
 ) -> None:
     database = postgres.fresh() if postgres else ""
-    flags = "--devices", "cpu", "--plugin", STEADY, "--plugin", HOSTILE
-    with Prey(tmp_path, *flags, warm_models="", drain_grace=1, database=database) as server:
+    flags = "--devices", "cpu", *(word for plugin in (STEADY, HOSTILE, WALKING) for word in ("--plugin", plugin))
+    often = {"drain_grace": 1, "checkpoint_seconds": 0.3}
+    with Prey(tmp_path, *flags, warm_models="", database=database, **often) as server:
         with convscope.connect(server.address, give_up_after=3600) as client:
-            twins = [uninterrupted(client, seed) for seed in range(4)]
+            twins = {(work, seed): work.made(work.ask(client, seed)) for work in (REEL, WALK) for seed in range(4)}
             askers = [Asker(server.address, random.Random(number)) for number in range(clients)]
             with asking(askers):
                 kill_at_random(server, client, postgres, seconds)
-            logs = {run: log for asker in askers for run, log in asker.logs.items()}
-            for run, log in logs.items():
-                assert_ended_once(client, run, log)
-            results = {run: tensor for asker in askers for run, tensor in asker.results.items()}
-            seeds = {run: seed for asker in askers for run, seed in asker.seeds.items()}
-            assert all(tensor == twins[seeds[run]] for run, tensor in results.items())
-            assert {run.id for run in client.runs(limit=100_000)} >= logs.keys()
-            again = sum(sum(event.kind == "started" for event in log) > 1 for log in logs.values())
+            runs = {run: seen for asker in askers for run, seen in asker.seen.items()}
+            for run, seen in runs.items():
+                assert_ended_once(client, run, seen.log)
+                assert_goes_on(seen)
+                assert_made_what_its_record_says(client, run, seen, twins[seen.work, seen.seed])
+            assert {run.id for run in client.runs(limit=100_000)} >= runs.keys()
         server.look()
+        assert_no_checkpoint_is_left(tmp_path)
     assert server.orphans() == []
     assert_nothing_leaked(Settings(data_dir=tmp_path, database=database))
-    assert again
-    tell("chaos", {**server.kills, "runs": len(logs), "started again": again, "equal their twins": len(results)})
+    found = figures_of(runs.values())
+    tell("chaos", {**server.kills, **found})
+    assert all(found[what] for what in ("started again", "went on", "paused", "steered"))
 
 
 @contextmanager
@@ -77,19 +79,16 @@ def asking(askers: Sequence[Asker]) -> Iterator[None]:
     assert not any(asker.is_alive() for asker in askers)
 
 
-def uninterrupted(client: convscope.Client, seed: int) -> bytes:
-    return client.visualize("steady.reel", seed=seed, **Asker.work()).result().tensors["reel"].tobytes()
-
-
 def kill_at_random(server: Prey, client: convscope.Client, postgres: PostgresServer | None, seconds: float) -> None:
-    """Each of them in any order, again and again."""
-    victims = [lambda: server.lose_the_worker(client), server.lose_the_front_end]
+    """Each of them once in any order, again and again, and each at least once."""
+    victims = [lambda: server.lose_the_worker(client), server.lose_the_front_end, server.roll]
     if postgres:
         victims.append(lambda: server.lose_the_database(postgres))
     dice, end = random.Random(5), time.monotonic() + seconds
     while time.monotonic() < end or len(server.kills) < len(victims):
-        time.sleep(dice.uniform(1, 4))
-        dice.choice(victims)()
+        for lose in dice.sample(victims, len(victims)):
+            time.sleep(dice.uniform(1, 4))
+            lose()
 
 
 def assert_ended_once(client: convscope.Client, run: str, seen: list[convscope.RunEvent]) -> None:
@@ -103,6 +102,44 @@ def assert_ended_once(client: convscope.Client, run: str, seen: list[convscope.R
     ]
     places = [place for event in seen for place in range((event.gap or (event.sequence,))[0], event.sequence + 1)]
     assert places == list(range(1, len(log) + 1))
+
+
+def assert_goes_on(seen: Seen) -> None:
+    """A run that keeps checkpoints is lost only where it had kept none since it was started last."""
+    if seen.work is WALK and seen.log[-1].kind == "failed":
+        kinds = [event.kind for event in seen.log]
+        assert "checkpointed" not in kinds[len(kinds) - kinds[::-1].index("started") :], seen.log[-1].error
+    if seen.work is WALK and seen.log[-1].kind == "cancelled":
+        assert seen.cancelled
+
+
+def assert_made_what_its_record_says(client: convscope.Client, run: str, seen: Seen, twin: bytes) -> None:
+    """The same as its uninterrupted twin; and one that was steered, the same as one that is steered as it was."""
+    updates = client.run(run).updates
+    assert set(seen.held) <= {update.params["step_size"] for update in updates} <= set(seen.asked)
+    if seen.made is not None:
+        repeated = seen.work.ask(client, seen.seed, updates=updates, pause=0, cache="bypass") if updates else None
+        assert seen.made == (seen.work.made(repeated) if repeated else twin)
+
+
+def assert_no_checkpoint_is_left(data: Path) -> None:
+    end = time.monotonic() + 10  # files are removed behind the end of their runs
+    while (left := list((data / "checkpoints").iterdir())) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert left == []
+
+
+def figures_of(runs: Collection[Seen]) -> dict[str, int]:
+    never_paused = [seen for seen in runs if not seen.count("paused")]
+    return {
+        "runs": len(runs),
+        "started again": sum(seen.count("started") > 1 for seen in runs),
+        "went on": sum(any(event.kind == "started" and event.step for event in seen.log) for seen in never_paused),
+        "paused": sum(seen.count("paused") > 0 for seen in runs),
+        "steered": sum(seen.count("updated") > 0 for seen in runs),
+        "lost before they were kept": sum(seen.work is WALK and seen.count("failed") for seen in runs),
+        "equal their twins": sum(seen.made is not None for seen in runs),
+    }
 
 
 def said(event: convscope.RunEvent) -> tuple[convscope.RunEvent, str]:

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +21,31 @@ from convscope.events import RunEvent
 from convscope.testing import ServerProcess
 from support.postgres import PostgresServer
 
-__all__ = ["ENDS", "Asker", "Prey"]
+__all__ = ["ENDS", "REEL", "WALK", "Asker", "Prey", "Seen", "Work"]
 
 ENDS = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """What is asked for: a technique with its parameters, and the tensor that tells one result from another."""
+
+    technique: str
+    tensor: str
+    params: Mapping[str, Any]
+
+    def ask(self, client: convscope.Client, seed: int, **options: Any) -> convscope.Run:
+        return client.visualize(self.technique, seed=seed, **{**self.params, **options})
+
+    def made(self, run: convscope.Run) -> bytes:
+        """What came of it."""
+        return run.result().tensors[self.tensor].tobytes()
+
+
+REEL = Work("steady.reel", "reel", {"model": "tiny", "steps": 20, "pause": 0.02, "edge": 320})
+"""A run of a second or so with one small and one large result, which starts again from its beginning."""
+WALK = Work("test.walk", "places", {"model": "tiny", "steps": 40, "pause": 0.02})
+"""A run of two seconds or so that goes on from its checkpoints."""
 
 
 class Prey(ServerProcess):
@@ -54,6 +77,13 @@ class Prey(ServerProcess):
         self.kills["front end"] += 1
         self.start()
 
+    def roll(self) -> None:
+        """A new version comes: it ends in order, and starts again."""
+        self.look()
+        assert self.stop() == 0
+        self.kills["rolling restart"] += 1
+        self.start()
+
     def lose_the_worker(self, client: convscope.Client) -> None:
         """Kills it where there is one; while it starts anew there is none."""
         self.look()
@@ -74,23 +104,46 @@ class Prey(ServerProcess):
         return psutil.wait_procs(self.pids, timeout=20)[1]
 
 
+@dataclass(slots=True)
+class Seen:
+    """One run, as its asker knows it.
+
+    Attributes:
+        log: What came of its log.
+        made: Its result, once it has succeeded.
+        cancelled: Whether its asker wanted it cancelled.
+        asked: The values of `step_size` that it wanted on the way.
+        held: Those of which the server said that they hold.
+    """
+
+    work: Work
+    seed: int
+    log: list[RunEvent] = field(default_factory=list)
+    made: bytes | None = None
+    cancelled: bool = False
+    asked: list[float] = field(default_factory=list)
+    held: list[float] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        return sum(event.kind == kind for event in self.log)
+
+
 @dataclass
 class Asker(threading.Thread):
     """Asks for runs until told to stop, and watches each to its end through whatever happens.
 
+    On the way it pauses, changes or cancels some; its first it pauses and changes in any case.
+
     Attributes:
         enough: Set it, and its present run is the last.
-        logs: What it saw of each run that it was promised.
-        results: Their tensors, by run, of those that succeeded; `seeds` are what they started from.
+        seen: Each run that it was promised.
         trouble: What no client should meet.
     """
 
     address: str
     dice: random.Random
     enough: threading.Event = field(default_factory=threading.Event)
-    logs: dict[str, list[RunEvent]] = field(default_factory=dict)
-    results: dict[str, bytes] = field(default_factory=dict)
-    seeds: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
     trouble: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -107,38 +160,64 @@ class Asker(threading.Thread):
             self.trouble.append(error)
 
     def _one(self, client: convscope.Client) -> None:
-        seed = self.dice.randrange(4)
-        run = self._accepted(client, seed)
-        self.seeds[run.id], log = seed, self.logs.setdefault(run.id, [])
-        cancel_at = self.dice.randrange(3, 20) if self.dice.random() < 0.2 else 0
+        work, seed = self.dice.choice((REEL, WALK)) if self.seen else WALK, self.dice.randrange(4)
+        deeds = self._deeds(work)
+        run = self._accepted(client, work, seed)
+        seen = self.seen[run.id] = Seen(work, seed)
         for event in run:
-            log.append(event)
-            if len(log) == cancel_at:
-                with contextlib.suppress(convscope.Unavailable):
-                    client.cancel(run.id)
-        if log[-1].kind == "succeeded":
-            self.results[run.id] = run.result().tensors["reel"].tobytes()
+            seen.log.append(event)
+            if deed := deeds.get(len(seen.log)):
+                deed(run, seen)
+        if seen.log[-1].kind == "succeeded":
+            seen.made = work.made(run)
 
-    def _accepted(self, client: convscope.Client, seed: int) -> convscope.Run:
-        request_id = str(uuid.uuid4())
-        restarts = 0 if self.dice.random() < 0.2 else 10
-        # Most are computed; the others may join a run that is under way, or repeat one that is over.
-        cache: Literal["default", "bypass"] = "bypass" if self.dice.random() < 0.7 else "default"
+    def _deeds(self, work: Work) -> Mapping[int, Callable[[convscope.Run, Seen], None]]:
+        """What it does to a run, by how many events it has seen before."""
+        if not self.seen:
+            return {20: self._pause, 40: self._steer}
+        deeds = {self.dice.randrange(3, 20): self._cancel} if self.dice.random() < 0.2 else {}
+        if work is WALK:
+            chances = (self._pause, 0.3), (self._steer, 0.3), (self._steer, 0.3)
+            deeds |= {self.dice.randrange(3, 80): deed for deed, chance in chances if self.dice.random() < chance}
+        return deeds
+
+    def _cancel(self, run: convscope.Run, seen: Seen) -> None:
+        seen.cancelled = True
+        with contextlib.suppress(convscope.Unavailable):
+            run.cancel()
+
+    def _pause(self, run: convscope.Run, _: Seen) -> None:
+        self._insist(run.pause)
+        time.sleep(self.dice.uniform(0, 0.5))
+        self._insist(run.resume)
+
+    def _steer(self, run: convscope.Run, seen: Seen) -> None:
+        step_size = self.dice.uniform(0.01, 1)
+        seen.asked.append(step_size)
+        if self._insist(lambda: run.update(step_size=step_size)):
+            seen.held.append(step_size)
+
+    def _insist(self, ask: Callable[[], None]) -> bool:
+        """Ask until there is an answer; False where the run has ended, or identical ones share it."""
         while True:
             try:
-                return client.visualize(
-                    "steady.reel",
-                    seed=seed,
-                    request_id=request_id,
-                    detach=True,
-                    max_restarts=restarts,
-                    cache=cache,
-                    **self.work(),
-                )
+                ask()
+            except convscope.Unavailable:
+                time.sleep(0.1)
+            except convscope.FailedPrecondition as refusal:
+                if refusal.reason not in {"RUN_ENDED", "RUN_SHARED"}:
+                    raise
+                return False
+            else:
+                return True
+
+    def _accepted(self, client: convscope.Client, work: Work, seed: int) -> convscope.Run:
+        # Most are computed; the others may join a run that is under way, or repeat one that is over.
+        cache: Literal["default", "bypass"] = "default" if self.seen and self.dice.random() < 0.3 else "bypass"
+        restarts = 0 if work is WALK or self.dice.random() < 0.2 else 10
+        options = {"request_id": str(uuid.uuid4()), "detach": True, "max_restarts": restarts, "cache": cache}
+        while True:
+            try:
+                return work.ask(client, seed, **options)
             except convscope.Unavailable:  # it is down: who asks for a first time is told so at once
                 self.enough.wait(0.2)
-
-    @staticmethod
-    def work() -> dict[str, Any]:
-        """A run of a second or so with one small and one large result."""
-        return {"model": "tiny", "steps": 20, "pause": 0.02, "edge": 320}

@@ -1,4 +1,4 @@
-"""A technique that can be put down at each of its steps, and draws from every generator there is."""
+"""A technique that can be put down at each of its steps, and draws from all generators. A loose plugin file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pydantic import Field
 
 from convscope_sdk import Event, InvalidParams, Note, Params, Progress, Run, Scores, Tensor, technique
 
-__all__ = ["WalkParams", "walk"]
+__all__ = ["WALKING", "WalkParams", "walk"]
+
+WALKING = __file__
 
 
 class WalkParams(Params):
