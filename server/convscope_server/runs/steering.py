@@ -79,6 +79,7 @@ class Steering:
                 await self._store.get(run, owner=owner)
                 raise _ended(run)
             self._check_alone(live)
+            self._live.sharing.part(live)  # whoever joined it before the change holds would get what it did not ask for
             changed = await (self._changed_at_work if live.on_engine else self._changed_at_rest)(live, params)
             if changed:
                 return await self._stored(run, live, owner)
@@ -86,7 +87,7 @@ class Steering:
 
     async def _changed_at_work(self, live: LiveRun, params: Mapping[str, Any]) -> bool:
         try:
-            await self._engine.steer(live.id, params)
+            await self._engine.steer(self._live.sharing.engine_run(live), params)
         except RequestError as refusal:
             if refusal.error.reason != MOVED.reason:
                 raise

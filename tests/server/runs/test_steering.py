@@ -396,6 +396,37 @@ async def test_shared_runs_are_left_as_they_are_and_ended_ones_cannot_be_changed
 
 
 @in_loop
+async def test_who_is_left_alone_with_a_run_that_it_shared_may_change_it() -> None:
+    engine = engine_of()
+    async with run_service(engine) as service:
+        head = await begun(service, engine)
+        follower = await service.submit(request(technique=LONG))
+        await told(service, follower.id)
+        await service.cancel(head.id)
+        await eventually(lambda: head.id not in service._live)
+        await service.steering.update(follower.id, {"step_size": 2.0})
+        assert engine.steered == [(head.id, {"step_size": 2.0})]
+
+
+@in_loop
+async def test_nobody_joins_a_run_that_is_about_to_change() -> None:
+    engine, stepped = engine_of(capacity=2), asyncio.Event()
+    async with run_service(engine) as service:
+        changing = await begun(service, engine)
+
+        async def steer(_run: str, _params: Any) -> None:
+            await stepped.wait()
+
+        engine.steer = steer  # type: ignore[method-assign]
+        update = asyncio.create_task(service.steering.update(changing.id, {"step_size": 2.0}))
+        await asyncio.sleep(0.01)
+        other = await service.submit(request(technique=LONG))
+        await eventually(lambda: other.id in engine.runs)
+        stepped.set()
+        await update
+
+
+@in_loop
 async def test_nobody_joins_a_paused_run() -> None:
     engine = engine_of()
     async with run_service(engine) as service:
