@@ -117,6 +117,7 @@ def worker_options(
         image_sets_dir=str(settings.image_sets_dir or ""),
         index_dir=index_dir,
         checkpoints_dir=checkpoints_dir,
+        min_free_bytes=int(settings.min_free_bytes),
         checkpoint_seconds=settings.checkpoint_seconds,
         content_url=content_url,
         allow_code=settings.allow_code,

@@ -32,6 +32,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
         image_sets_dir: Folder of image sets, a folder each; empty: none.
         index_dir: Where indexes of image sets are kept; empty: a temporary one.
         checkpoints_dir: Where runs keep what they need to go on elsewhere; empty: a temporary one.
+        min_free_bytes: Of the disk, which checkpoints leave to others.
         checkpoint_seconds: Least time between two checkpoints of a run; 0: only where it is put down.
         content_url: The content store, for uploaded image sets; empty: there are none.
         allow_code: Whether a model.toml may name a Python callable as its architecture.
@@ -57,6 +58,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     image_sets_dir: str = ""
     index_dir: str = ""
     checkpoints_dir: str = ""
+    min_free_bytes: int = 0
     checkpoint_seconds: float = 5.0
     content_url: str = ""
     allow_code: bool = False

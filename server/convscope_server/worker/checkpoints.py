@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -44,10 +46,12 @@ class Checkpoints:
 
     Args:
         directory: Where they are; "": a temporary one.
+        spare: Bytes of the disk that are for others.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, spare: int = 0) -> None:
         self._directory = Path(directory) if directory else None
+        self._spare = spare
 
     def put(self, run: str, checkpoint: Checkpoint) -> str:
         """Keep a checkpoint of a run; gives the key to find it by.
@@ -59,6 +63,9 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         directory = self._made()
+        size = sum(tensor.nbytes for tensor in checkpoint.saved.tensors.values())
+        if shutil.disk_usage(directory).free - size < self._spare:
+            raise OSError(errno.ENOSPC, f"{size:,} bytes would take what the disk keeps free", str(directory))
         key = _NAME.format(run=run, moment=time.time_ns())
         facts = {"step": checkpoint.step, "made_by": checkpoint.made_by, "told": checkpoint.told}
         header = json.dumps({**facts, "facts": checkpoint.saved.facts})

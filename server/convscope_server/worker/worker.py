@@ -101,7 +101,8 @@ class Worker:
         self._watchdog = Watchdog(send, self._gauge, limit)
         self._batching = Batching(workshop.options.max_batch or default_batch(device), device)
         self._mark = mark
-        self._checkpoints = Checkpoints(workshop.options.checkpoints_dir)
+        options = workshop.options
+        self._checkpoints = Checkpoints(options.checkpoints_dir, spare=options.min_free_bytes)
         self._clerk = ThreadPoolExecutor(1, "convscope-clerk")
         self._random_owner: Job | None = None
         self._loaded: tuple[object, ...] = ()

@@ -87,6 +87,16 @@ def test_where_no_checkpoint_can_be_kept_the_run_stays_and_the_asker_is_told(tmp
     assert Suspended("a", left=False) in made.reports
 
 
+def test_a_disk_that_is_nearly_full_keeps_no_checkpoints_and_the_run_goes_on(
+    tmp_path: Path, whole: list[log.Event]
+) -> None:
+    made = Bench(walk, checkpoints_dir=str(tmp_path), checkpoint_seconds=1e-9, min_free_bytes=1 << 60)
+    events = run(made)
+    assert not keys(events)
+    assert digests(events) == digests(whole)
+    assert not [file for file in tmp_path.iterdir() if file.is_file()]
+
+
 @pytest.mark.parametrize("harm", ["gone", "torn", "another's", "of another version"])
 def test_a_checkpoint_of_no_use_is_told_and_the_run_begins_anew(
     tmp_path: Path, whole: list[log.Event], harm: str
