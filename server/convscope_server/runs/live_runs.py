@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -47,7 +47,7 @@ _CLOSE_PATIENCE = 5.0
 Observe = Callable[[RunRecord, Sequence[LoggedEvent]], None]
 
 
-class LiveRuns:
+class LiveRuns(Mapping[str, LiveRun]):
     """Every run from its acceptance to its terminal event; the listener of its engine.
 
     Args:
@@ -93,15 +93,11 @@ class LiveRuns:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def __contains__(self, run: str) -> bool:
-        return run in self._runs
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs)
 
     def __getitem__(self, run: str) -> LiveRun:
         return self._runs[run]
-
-    def get(self, run: str) -> LiveRun | None:
-        """The run of that id, if it has not ended."""
-        return self._runs.get(run)
 
     # From the engine
 
@@ -201,14 +197,14 @@ class LiveRuns:
             live.checkpoint = await self._store.checkpoint(record.id)
             if live.checkpoint is not None:
                 kept[record.id] = live.checkpoint.key
-            self.sharing.lead(live, record.identity)
             if record.state == "paused":
+                self.sharing.lead(live, record.identity)
                 self._rest(live)
-            elif live.may_start_again(record.request.max_restarts, started=record.state == "running"):
-                self.dispatcher.push(live)
-            else:
+            elif not live.may_start_again(record.request.max_restarts, started=record.state == "running"):
                 self._fail(live, restarted())
                 failing.append(live)
+            elif not self.sharing.take_up(live, record.identity):
+                self.dispatcher.push(live)
         await self._checkpoints.sweep(kept)
         for live in failing:
             await live.log.until_end()

@@ -96,6 +96,21 @@ class Sharing:
         live.put([Note(_JOINED)])
         self._copy(live, head.log, places=True)
 
+    def take_up(self, live: LiveRun, identity: str) -> bool:
+        """Let a run that an earlier server left share again what it shared; False where it leads from now on.
+
+        It has all that came before its newest checkpoint, so it shares with one that goes on from the same.
+        """
+        shares = live.request.cache != "bypass" and live.request.deadline_seconds is None
+        head = self.head_of(identity) if identity and shares else None
+        execution = None if head is None else self._by_run.get(head.id)
+        if head is None or execution is None or head.checkpoint != live.checkpoint:
+            self.lead(live, identity)
+            return False
+        execution.others.append(live)
+        self._by_run[live.id] = execution
+        return True
+
     def replay(self, live: LiveRun, ended: RunRecord) -> None:
         """Let a run get what an ended one got."""
         live.put([Note(_REPLAYED)])

@@ -70,6 +70,13 @@ async def told(service: RunService, run: str) -> Sequence[Event]:
     return items
 
 
+async def until_kept(service: RunService, run: str) -> None:
+    """Returns once a run's log has a checkpoint."""
+    async for item in service.watch(run):
+        if isinstance(item, LoggedEvent) and isinstance(item.event, Checkpointed):
+            return
+
+
 def reason_of(refusal: pytest.ExceptionInfo[RequestError]) -> str:
     return refusal.value.error.reason
 
@@ -258,6 +265,32 @@ async def test_another_server_goes_on_from_the_newest_checkpoint_and_leaves_paus
         await eventually(lambda: paused in engine.runs)
         assert engine.started[-1].checkpoint == "key1"
         assert engine.started[-1].updates == (Update({"step_size": 2.0}, 7),)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@in_loop
+async def test_identical_runs_share_again_on_the_next_server_what_they_shared(tmp_path: Path, *, kept: bool) -> None:
+    url, engine = f"sqlite:///{tmp_path / 'runs.db'}", engine_of(capacity=3)
+    asked = {"technique": LONG, "max_restarts": 1}
+    async with run_service(engine, url=url) as service:
+        head = await begun(service, engine, max_restarts=1)
+        others = [await service.submit(request(**asked)) for _ in range(2)]
+        if kept:
+            engine.emit(head.id, Checkpointed(7, "key"))
+        for other in others if kept else ():
+            await until_kept(service, other.id)
+        alone = await begun(service, engine, cache="bypass", max_restarts=1)
+    engine = engine_of(capacity=3)
+    async with run_service(engine, url=url) as service:
+        await eventually(lambda: len(engine.runs) == 2)
+        assert {spec.id for spec in engine.started} == {head.id, alone.id}
+        engine.emit(head.id, Started("cpu", 2, 7 if kept else 0))
+        await service.cancel(head.id)  # the others still want it
+        assert head.id in engine.runs
+        engine.emit(head.id, DONE)
+        for other in others:
+            events = [item.event for item in await watched(service, other.id)]  # type: ignore[union-attr]
+            assert events[-2:] == [Started("cpu", 2, 7 if kept else 0), DONE]
 
 
 @in_loop

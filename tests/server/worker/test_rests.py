@@ -13,7 +13,8 @@ from convscope_server.engine.messages import Cancel, Reply, Start
 from convscope_server.runs import events as log
 from convscope_server.worker import rests
 from support.resting import SPEC, at_step, bench, digests, keys, report, run, steps
-from support.workshop import texts
+from support.walking import walk
+from support.workshop import Bench, texts
 
 
 @pytest.fixture(autouse=True)
