@@ -94,14 +94,12 @@ class Worker:
         self._turns = Turns()
         self._lock = threading.Lock()
         self._inspector = Inspector(workshop.cache.reload, shared=shared)
-        self._encoder = encoder_for(str(workshop.device))
-        device = str(workshop.device)
-        limit = workshop.options.max_run_memory_bytes or default_run_memory(device)
+        device, options = str(workshop.device), workshop.options
+        self._encoder = encoder_for(device)
         self._gauge = Gauge(device)
-        self._watchdog = Watchdog(send, self._gauge, limit)
-        self._batching = Batching(workshop.options.max_batch or default_batch(device), device)
+        self._watchdog = Watchdog(send, self._gauge, options.max_run_memory_bytes or default_run_memory(device))
+        self._batching = Batching(options.max_batch or default_batch(device), device)
         self._mark = mark
-        options = workshop.options
         self._checkpoints = Checkpoints(options.checkpoints_dir, spare=options.min_free_bytes)
         self._clerk = ThreadPoolExecutor(1, "convscope-clerk")
         self._random_owner: Job | None = None
