@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from convscope_server.runs.events import Checkpointed, Event
+from convscope_server.runs.run import LoggedEvent
 
 __all__ = ["CheckpointFiles"]
 
@@ -19,6 +22,7 @@ class CheckpointFiles:
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
         self._keys: dict[str, str] = {}
+        self._lent: dict[str, str] = {}
 
     async def sweep(self, keys: Mapping[str, str]) -> None:
         """Begin with these checkpoints, by run, and remove whatever else an earlier server left."""
@@ -26,19 +30,37 @@ class CheckpointFiles:
         if self._directory is not None:
             await asyncio.to_thread(_remove_others, self._directory, set(self._keys.values()))
 
-    def kept(self, run: str, key: str) -> None:
-        """A run goes on from this one from now on."""
-        self._replace(self._keys.get(run), key, run)
+    def stored(self, run: str, entries: Iterable[LoggedEvent]) -> None:
+        """A run's log has these entries by now: it goes on from the newest checkpoint among them."""
+        for key in _keys(entry.event for entry in entries):
+            old, self._keys[run] = self._keys.get(run), key
+            if self._lent.get(run) == key:
+                del self._lent[run]
+            self._remove_unless_needed(old)
+
+    def lent(self, run: str, checkpoint: Checkpointed | None) -> None:
+        """A run goes on from another one's, which its own log may not have yet."""
+        if checkpoint is not None and self._keys.get(run) != checkpoint.key:
+            self._lent[run] = checkpoint.key
 
     def dropped(self, run: str) -> None:
         """A run has ended."""
-        self._replace(self._keys.pop(run, None), None, run)
+        for key in (self._keys.pop(run, None), self._lent.pop(run, None)):
+            self._remove_unless_needed(key)
 
-    def _replace(self, old: str | None, new: str | None, run: str) -> None:
-        if new is not None:
-            self._keys[run] = new
-        if old is not None and self._directory is not None and old not in self._keys.values():
-            asyncio.get_running_loop().run_in_executor(None, _remove, self._directory / old)
+    def unwanted(self, events: Iterable[Event]) -> None:
+        """Nobody takes these events."""
+        for key in _keys(events):
+            self._remove_unless_needed(key)
+
+    def _remove_unless_needed(self, key: str | None) -> None:
+        needed = {*self._keys.values(), *self._lent.values()}
+        if key is not None and self._directory is not None and key not in needed:
+            asyncio.get_running_loop().run_in_executor(None, _remove, self._directory / Path(key).name)
+
+
+def _keys(events: Iterable[Event]) -> Iterator[str]:
+    return (event.key for event in events if isinstance(event, Checkpointed))
 
 
 def _remove_others(directory: Path, keys: set[str]) -> None:

@@ -82,10 +82,10 @@ class LiveRuns(Mapping[str, LiveRun]):
         self._runs: dict[str, LiveRun] = {}
         self.ledger = Ledger()
         queue = RunQueue(self.ledger, ageing=limits.ageing, limits=limits.principal)
-        preemption = Preemption(engine, self._on_engine, self._suspend)
+        self.sharing = Sharing(store, self._take_over)
+        preemption = Preemption(engine, self._on_engine, self._suspend, self.sharing.owners)
         self.dispatcher = Dispatcher(engine, content, queue, self._fail, preemption)
         self.positions = Positions(queue, self.dispatcher.pace)
-        self.sharing = Sharing(store, self._take_over)
         self.attendance = Attendance(limits.disconnect_grace, self.cancel)
         self._moved = asyncio.Event()
         self._closing = False
@@ -106,7 +106,10 @@ class LiveRuns(Mapping[str, LiveRun]):
         if self._closing:
             return
         over = any(is_terminal(event) for event in events)
-        for live in self._takers(run):
+        takers = self._takers(run)
+        if not takers:
+            self._checkpoints.unwanted(events)
+        for live in takers:
             if over:
                 live.on_engine = False
                 live.stop_timers()
@@ -130,8 +133,7 @@ class LiveRuns(Mapping[str, LiveRun]):
 
     def run_out_of_memory(self, run: str) -> None:
         """Let the run start again with smaller inner batches."""
-        takers = self._given_back(run)
-        if takers:
+        if takers := self._given_back(run):
             takers[0].be_thrifty()
             self._start_again(takers[0], takers, SHORT_OF_MEMORY)
 
@@ -142,9 +144,7 @@ class LiveRuns(Mapping[str, LiveRun]):
                 if live.pausing:
                     live.put([Note(NOT_KEPT)])
                 live.pausing = live.giving_way = False
-            return
-        takers = self._given_back(run)
-        if takers:
+        elif takers := self._given_back(run):
             self._wait_again(takers[0], takers)
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
@@ -176,8 +176,8 @@ class LiveRuns(Mapping[str, LiveRun]):
         self.observe(record, entries)
         shares = record.request.cache != "bypass" and record.request.deadline_seconds is None
         head = self.sharing.head_of(record.identity) if shares else None
-        if head is None and isinstance(twin, LiveRun) and twin.succeeded:
-            head = twin  # it has ended meanwhile
+        if head is None and isinstance(twin, LiveRun) and twin.succeeded:  # it has ended meanwhile
+            head = twin if twin.request.updates == record.request.updates else None
         if head is not None:
             self.sharing.follow(live, head)
         elif isinstance(twin, RunRecord):
@@ -230,8 +230,7 @@ class LiveRuns(Mapping[str, LiveRun]):
             live.pausing = True
             self._suspend(live)  # False: it is on its way off
         elif self.dispatcher.remove(live):
-            self._rest(live)
-            live.put([Paused()])
+            self._lay_aside(live)
 
     def resume(self, live: LiveRun) -> None:
         """Let a paused run wait for its turn."""
@@ -264,10 +263,10 @@ class LiveRuns(Mapping[str, LiveRun]):
                 while self._on_engine():
                     self._moved.clear()
                     await self._moved.wait()
-        self._closing = True
         for live in self._on_engine():
-            live.on_engine = False
-            live.put([Queued(0)])
+            if takers := self._given_back(self.sharing.engine_run(live)):
+                self._wait_again(live, takers)
+        self._closing = True
 
     def stop_listening(self) -> None:
         """Nothing that the engine says counts any more."""
@@ -292,10 +291,8 @@ class LiveRuns(Mapping[str, LiveRun]):
 
     def _wait_again(self, live: LiveRun, takers: Sequence[LiveRun]) -> None:
         """A run that was put down is paused, or in the queue."""
-        live.giving_way = False
         if live.pausing:
-            self._rest(live)
-            live.put([Paused()])
+            self._lay_aside(live)
             return
         for taker in takers:
             taker.put([Queued(self.ledger.in_front(live.request.owner))])
@@ -307,10 +304,13 @@ class LiveRuns(Mapping[str, LiveRun]):
             taker.put([Note(note)])
         self.sharing.starts_anew(live)
         if live.pausing:
-            self._rest(live)
-            live.put([Paused()])
+            self._lay_aside(live)
         else:
             self.dispatcher.push(live, front=True)
+
+    def _lay_aside(self, live: LiveRun) -> None:
+        self._rest(live)
+        live.put([Paused()])
 
     def _rest(self, live: LiveRun) -> None:
         live.pausing, live.paused = False, True
@@ -321,6 +321,7 @@ class LiveRuns(Mapping[str, LiveRun]):
     def _take_over(self, old: LiveRun, new: LiveRun) -> None:
         """The old run leaves what the new one still wants."""
         new.go_on_from(old)
+        self._checkpoints.lent(new.id, new.checkpoint)
         if new.on_engine:
             old.on_engine = False
         elif self.dispatcher.remove(old):
@@ -333,7 +334,7 @@ class LiveRuns(Mapping[str, LiveRun]):
         if not takers or takers[0].ending or self._closing:
             return ()
         live = takers[0]
-        live.on_engine = False
+        live.on_engine = live.giving_way = False
         if live.cancelling is not None:
             self._end(live, Cancelled(live.cancelling))
         return takers if live.cancelling is None else ()
@@ -362,9 +363,7 @@ class LiveRuns(Mapping[str, LiveRun]):
         return live
 
     def _stored(self, record: RunRecord, entries: Sequence[LoggedEvent]) -> None:
-        for entry in entries:
-            if isinstance(entry.event, Checkpointed):
-                self._checkpoints.kept(record.id, entry.event.key)
+        self._checkpoints.stored(record.id, entries)
         self.observe(record, entries)
 
     def _fail(self, live: LiveRun, error: Error) -> None:
@@ -382,6 +381,8 @@ class LiveRuns(Mapping[str, LiveRun]):
         """The terminal event is stored."""
         self._leave_engine(run)
         live = self._runs.pop(run)
+        live.paused = False
+        self.dispatcher.remove(live)
         live.stop_timers()
         self.sharing.ended(live)
         self._checkpoints.dropped(run)

@@ -12,20 +12,26 @@ __all__ = ["Preemption"]
 
 
 class Preemption:
-    """Puts down a run for a more urgent one that finds no room: a batch run of anybody, or any of the same principal's.
+    """Puts down a run for a more urgent one that finds no room: a batch run, or one that is the same principal's alone.
 
     Args:
         engine: Where runs are.
         on_engine: Gives those that are there.
         suspend: Puts one down.
+        owners: Says whose one is, of all who share it.
     """
 
     def __init__(
-        self, engine: Engine, on_engine: Callable[[], Sequence[LiveRun]], suspend: Callable[[LiveRun], bool]
+        self,
+        engine: Engine,
+        on_engine: Callable[[], Sequence[LiveRun]],
+        suspend: Callable[[LiveRun], bool],
+        owners: Callable[[LiveRun], set[str]],
     ) -> None:
         self._engine = engine
         self._on_engine = on_engine
         self._suspend = suspend
+        self._owners = owners
 
     def make_room_for(self, live: LiveRun) -> None:
         """Have the least urgent of the runs put down that must give way, unless one is on its way already."""
@@ -39,7 +45,7 @@ class Preemption:
         mine, theirs = live.request, other.request
         return (
             RANK[theirs.priority] > RANK[mine.priority]
-            and (theirs.priority == "batch" or theirs.owner == mine.owner)
+            and (theirs.priority == "batch" or self._owners(other) == {mine.owner})
             and self._engine.catalog.is_resumable(theirs.technique)
             and self._engine.lane(theirs.technique) == lane
             and other.cancelling is None

@@ -133,11 +133,13 @@ def fingerprint(request: RunRequest) -> str:
 
 
 def steered(request: RunRequest, events: Iterable[Event]) -> RunRequest:
-    """The request of a run that was changed on the way: its updates, each once, by rising step."""
+    """The request of a run that was changed on the way: its updates by rising step, without those of no effect."""
     updates = list(request.updates)
     for event in events:
-        if isinstance(event, Updated) and Update(event.params, event.step) not in updates:
-            updates.append(Update(event.params, event.step))
+        if isinstance(event, Updated):
+            there = {name: value for one in updates if one.step == event.step for name, value in one.params.items()}
+            if there != {**there, **event.params}:  # as they are once more where a run that was lost is changed again
+                updates.append(Update(event.params, event.step))
     if len(updates) == len(request.updates):
         return request
     return msgspec.structs.replace(request, updates=tuple(sorted(updates, key=lambda update: update.step)))

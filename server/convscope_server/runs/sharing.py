@@ -6,7 +6,8 @@ device noticing: from that moment on each of them takes the engine's events itse
 copied what the old head had got by then. So every log has each event once and in order, whoever leaves when.
 
 A run whose picture an ended run has made already follows the log of that one, and no device takes part. Runs with a
-deadline, which the worker keeps, share nothing that is still being made.
+deadline, which the worker keeps, share nothing that is still being made; nobody joins a run with the cache policy
+"bypass", nor one that is paused, cancelled or changed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 
 from convscope_server.errors import RequestError
 from convscope_server.priority import RANK
-from convscope_server.runs.events import Accepted, Error, Event, Failed, Note, Queued, is_terminal
+from convscope_server.runs.events import Accepted, Checkpointed, Error, Event, Failed, Note, Paused, Queued, is_terminal
 from convscope_server.runs.live import LiveRun
 from convscope_server.runs.log import RunLog
 from convscope_server.runs.run import LoggedEvent, RunRecord
@@ -70,10 +71,11 @@ class Sharing:
 
     def lead(self, live: LiveRun, identity: str) -> None:
         """Let later runs of this identity share what the run makes; none where it is empty."""
-        if identity and live.request.deadline_seconds is None:
+        if identity and live.request.deadline_seconds is None and live.request.cache != "bypass":
             execution = _Execution(identity, live, live.id)
             self._by_run[live.id] = self._by_engine_run[live.id] = execution
-            self._by_identity.setdefault(identity, execution)
+            if self.head_of(identity) is None:
+                self._by_identity[identity] = execution
 
     def head_of(self, identity: str) -> LiveRun | None:
         """The run that others of this identity can follow now, or None."""
@@ -81,7 +83,7 @@ class Sharing:
         if execution is None or execution.head.held is not None:
             return None
         head = execution.head
-        if head.paused or head.pausing:
+        if head.paused or head.pausing or head.cancelling is not None:
             return None
         return head if head.succeeded or not head.ending else None
 
@@ -134,9 +136,11 @@ class Sharing:
 
     def most_restarts(self, live: LiveRun) -> int:
         """How often the run may start again for the sake of any that share it."""
-        execution = self._by_run.get(live.id)
-        sharing = [live] if execution is None else [execution.head, *execution.others]
-        return max(one.request.max_restarts for one in sharing)
+        return max(one.request.max_restarts for one in self._sharing(live))
+
+    def owners(self, live: LiveRun) -> set[str]:
+        """Whose runs get what the run makes."""
+        return {one.request.owner for one in self._sharing(live)}
 
     def is_shared(self, live: LiveRun) -> bool:
         """Whether another run gets what this one makes, or this one what another makes."""
@@ -200,6 +204,10 @@ class Sharing:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _sharing(self, live: LiveRun) -> Sequence[LiveRun]:
+        execution = self._by_run.get(live.id)
+        return [live] if execution is None else [execution.head, *execution.others]
+
     def _hand_over(self, execution: _Execution) -> None:
         old, execution.head = execution.head, execution.others.pop(0)
         for one in (execution.head, *execution.others):
@@ -246,8 +254,9 @@ class Sharing:
 def _for_another(entry: LoggedEvent, *, places: bool) -> Sequence[Event]:
     """What an entry of one log says to the run of another."""
     event = entry.event
-    own = isinstance(event, Accepted) or (isinstance(event, Queued) and entry.sequence == _FIRST_PLACE)
-    return () if own or (isinstance(event, Queued) and not places) else (event,)
+    own = isinstance(event, Accepted | Paused) or (isinstance(event, Queued) and entry.sequence == _FIRST_PLACE)
+    over = isinstance(event, Queued | Checkpointed) and not places
+    return () if own or over else (event,)
 
 
 def _broken(refusal: RequestError) -> Error:

@@ -99,7 +99,7 @@ class Steering:
         for update in live.request.updates:
             wanted |= update.params
         await self._engine.check_params(live.request.technique, {**wanted, **params})
-        if live.on_engine or live.ending:
+        if live.on_engine or live.ending or live.cancelling:
             return False
         step = 0 if live.checkpoint is None else live.checkpoint.step
         self._live.update(live, Updated(step, dict(params)))
