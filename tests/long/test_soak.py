@@ -11,17 +11,17 @@ from support.figures import tell
 from support.hostile_plugin import HOSTILE
 from support.soak import Load, Soaked, State, leaks
 from support.steady_plugin import STEADY
+from support.walking import WALKING
 
 pytestmark = pytest.mark.slow
 
-FLAGS = "--devices", "cpu", "--plugin", STEADY, "--plugin", HOSTILE
+FLAGS = "--devices", "cpu", "--plugin", STEADY, "--plugin", HOSTILE, "--plugin", WALKING
+LIMITS = {"max_queued": 8, "disconnect_grace": 1, "checkpoint_seconds": 0.1}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soaked]:
-    with Soaked(
-        tmp_path_factory.mktemp("server"), *FLAGS, warm_models="tiny", max_queued=8, disconnect_grace=1
-    ) as running:
+    with Soaked(tmp_path_factory.mktemp("server"), *FLAGS, warm_models="tiny", **LIMITS) as running:
         yield running
 
 
@@ -34,6 +34,7 @@ def test_a_server_whose_queue_is_full_all_along_grows_by_nothing(server: Soaked,
         after = State.of(server, client)
         assert client.devices()[0].restarts == 0
     assert load.done["refused: queue full"]
+    assert load.done["put_down_and_take_up"]
     grown = {name: getattr(after, name) - getattr(before, name) for name in State.__slots__}
     tell("soak", {**load.done, **{f"{name} left": value for name, value in grown.items()}})
     assert leaks(before, after) == []

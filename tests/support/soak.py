@@ -48,7 +48,7 @@ class Soaked(ServerProcess):
 @dataclass(frozen=True, slots=True)
 class State:
     """What a server holds while nothing runs: resident bytes, open files and threads of its two processes, asyncio
-    tasks of the front end, and hooks on the worker's model.
+    tasks of the front end, hooks on the worker's model, and files that runs go on from.
     """
 
     resident: int
@@ -56,11 +56,13 @@ class State:
     threads: int
     tasks: int
     hooks: float
+    checkpoints: int
 
     @classmethod
     def of(cls, server: Soaked, client: convscope.Client) -> State:
-        for run in [*client.runs(state="queued"), *client.runs(state="running")]:
-            client.cancel(run.id)
+        for state in ("queued", "running", "paused"):
+            for run in client.runs(state=state):
+                client.cancel(run.id)
         while any(device.runs for device in client.devices()):
             time.sleep(0.1)
         hooks = client.visualize("steady.hooks", model="tiny", cache="bypass").result().report.scores["hooks"]
@@ -68,12 +70,14 @@ class State:
         both = [psutil.Process(pid) for pid in (server.pid, client.devices()[0].pid)]
         resident = sum(process.memory_info().rss for process in both)
         files, threads = sum(p.num_fds() for p in both), sum(p.num_threads() for p in both)
-        return cls(resident, files, threads, server.tasks(), hooks)
+        kept = sum(1 for _ in (server.data / "checkpoints").glob("*"))
+        tasks = min(server.tasks() for _ in range(5))  # some only pass by
+        return cls(resident, files, threads, tasks, hooks, kept)
 
 
 def leaks(before: State, after: State) -> list[str]:
     """What has grown that should not: the gate."""
-    bounds = {"resident": GROWTH, "files": SLACK, "threads": SLACK, "tasks": 0, "hooks": 0}
+    bounds = {"resident": GROWTH, "files": SLACK, "threads": SLACK, "tasks": 0, "hooks": 0, "checkpoints": 0}
     grown = {name: getattr(after, name) - getattr(before, name) for name in bounds}
     return [f"{name}: {grown[name]:,} more, at most {most:,}" for name, most in bounds.items() if grown[name] > most]
 
@@ -111,6 +115,9 @@ class Load:
                         self.done["refused: queue full"] += 1
                     except (convscope.InvalidArgument, convscope.NotFound, convscope.RunCancelled):
                         pass  # what the job asked for
+                    except convscope.FailedPrecondition as refusal:
+                        if refusal.reason != "RUN_ENDED":  # so it has been changed too late
+                            raise
                     self.done[job.__name__.strip("_")] += 1
                     if time.monotonic() > end:
                         return
@@ -131,6 +138,20 @@ def _watch_a_little(client: convscope.Client, dice: random.Random) -> None:
         next(run)
     run.close()
     client.cancel(run.id)
+
+
+def _put_down_and_take_up(client: convscope.Client, dice: random.Random) -> None:
+    """Paused and changed at work or in the queue, and again when it is taken up; some end while they are paused."""
+    run = client.visualize("test.walk", model="tiny", steps=100, pause=0.01, cache="bypass", seed=dice.randrange(2**32))
+    for _ in range(dice.randrange(1, 20)):
+        next(run)
+    run.pause()
+    run.update(step_size=dice.uniform(0.01, 1))
+    if dice.random() < 0.2:
+        run.cancel()
+    run.resume()
+    run.update(step_size=dice.uniform(0.01, 1), steps=50)
+    run.result()
 
 
 def _fill_the_queue(client: convscope.Client, dice: random.Random) -> None:
@@ -160,6 +181,7 @@ _JOBS: tuple[Callable[[convscope.Client, random.Random], None], ...] = (
     _look,
     _look,
     _watch_a_little,
+    _put_down_and_take_up,
     _fill_the_queue,
     _ask_for_nonsense,
     _look_around,
