@@ -25,6 +25,7 @@ __all__ = [
     "check_form",
     "check_page_size",
     "check_params_size",
+    "check_updates",
     "disconnect_of",
     "known_run_id",
     "previews_of",
@@ -61,7 +62,7 @@ def check_form(request: run_pb2.VisualizeRequest, violations: Violations) -> Non
     check_name(request.technique, "technique", violations)
     check_name(request.model, "model", violations)
     check_params_size(request.params, "params", violations)
-    _check_updates(request.updates, violations)
+    check_updates(request.updates, violations)
     _check_images(request, violations)
     _check_request_id(request.request_id, violations)
     _check_previews(request.previews, violations)
@@ -93,7 +94,8 @@ def check_name(name: str, path: str, violations: Violations) -> None:
     violations.check(len(name) <= MAX_NAME, path, f"has {len(name):,} characters; allowed: {MAX_NAME}")
 
 
-def _check_updates(updates: Sequence[run_pb2.Update], violations: Violations) -> None:
+def check_updates(updates: Sequence[run_pb2.Update], violations: Violations) -> None:
+    """Not too many changes of a run, nor too large ones together."""
     count, size = len(updates), sum(update.ByteSize() for update in updates)
     violations.check(count <= MAX_UPDATES, "updates", f"given {count:,}; allowed: {MAX_UPDATES:,}")
     violations.check(size <= MAX_PARAMS, "updates", f"take {size:,} bytes; allowed: {MAX_PARAMS:,}")

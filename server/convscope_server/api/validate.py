@@ -28,6 +28,8 @@ from convscope_server.runs.run import RunRequest
 
 __all__ = ["Validator", "find_technique", "known_model"]
 
+_LATE = 2**62  # a step that takes as many bytes as any
+
 
 @dataclass(frozen=True, slots=True)
 class Validator:
@@ -74,17 +76,19 @@ class Validator:
         digests = {path: await self.content.put(data) for path, data in pictures.items()}
         return _stored(request, digests, image_sets, watched=watched)
 
-    def update(self, request: pb.UpdateRunRequest, technique: str) -> dict[str, Any]:
-        """The new values of some parameters of a run.
+    def update(self, request: pb.UpdateRunRequest, run: run_pb2.Run) -> dict[str, Any]:
+        """The new values of some parameters of a run, whose record stays one that it can be repeated from.
 
         Raises:
             RequestError: INVALID_ARGUMENT with every field at fault; NOT_FOUND, where the technique is gone.
         """
         violations = Violations()
-        found = find_technique(technique, self.engine.catalog)
+        found = find_technique(run.technique, self.engine.catalog)
         params = params_of(request.params)
         fields.check_params_size(request.params, "params", violations)
         _check_update(params, found, "params", violations)
+        violations.refuse_any()
+        fields.check_updates([*run.updates, run_pb2.Update(step=_LATE, params=request.params)], violations)
         violations.refuse_any()
         return params
 

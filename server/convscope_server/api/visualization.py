@@ -103,7 +103,7 @@ class VisualizationServicer:
     async def update_run(self, request: pb.UpdateRunRequest) -> pb.UpdateRunResponse:
         """Change steering parameters of a run."""
         run, scope = fields.known_run_id(request.run), acting().scope
-        params = self.validator.update(request, (await self.runs.get(run, owner=scope)).request.technique)
+        params = self.validator.update(request, run_message(await self.runs.get(run, owner=scope)))
         return pb.UpdateRunResponse(run=run_message(await self.runs.steering.update(run, params, owner=scope)))
 
     async def delete_run(self, request: pb.DeleteRunRequest) -> pb.DeleteRunResponse:

@@ -66,7 +66,7 @@ class Sharing:
         self._by_identity: dict[str, _Execution] = {}
         self._by_engine_run: dict[str, _Execution] = {}
         self._by_run: dict[str, _Execution] = {}
-        self._copying: dict[str, asyncio.Task[None]] = {}  # by the run that gets
+        self._copying: dict[str, tuple[LiveRun, asyncio.Task[None]]] = {}  # by the run that gets
         self._copied: dict[str, set[asyncio.Task[None]]] = {}  # by the run that gives
 
     def lead(self, live: LiveRun, identity: str) -> None:
@@ -198,11 +198,15 @@ class Sharing:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """Stop copying; the runs stay as they are in the store."""
-        tasks = list(self._copying.values())
-        for task in tasks:
+        """Stop copying. Who got something waits from now on, on no device: the next server lets it begin, or go on."""
+        copying = list(self._copying.values())
+        for _, task in copying:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(task for _, task in copying), return_exceptions=True)
+        for live, _ in copying:
+            live.held = None
+            if not live.ending:
+                live.put([Queued(0)])
 
     def _sharing(self, live: LiveRun) -> Sequence[LiveRun]:
         execution = self._by_run.get(live.id)
@@ -218,7 +222,7 @@ class Sharing:
 
     def _copy(self, live: LiveRun, log: RunLog, *, places: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._copy_into(live, log, places=places))
-        self._copying[live.id] = task
+        self._copying[live.id] = live, task
         self._copied.setdefault(log.run, set()).add(task)
         task.add_done_callback(lambda done: self._copy_done(log.run, done))
 
@@ -230,7 +234,7 @@ class Sharing:
 
     def _stop_copying(self, live: LiveRun) -> bool:
         live.held = None
-        task = self._copying.pop(live.id, None)
+        _, task = self._copying.pop(live.id, (live, None))
         if task is not None:
             task.cancel()
         return task is not None

@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import Value
 
 from convscope.v1 import content_service_pb2, run_pb2
 from convscope.v1 import visualization_service_pb2 as pb
+from convscope_server.api import fields
 from convscope_server.api.convert import struct_of
 from support.aio import in_loop
 from support.fake_engine import FakeEngine, steps
@@ -327,3 +328,14 @@ async def test_however_much_is_wrong_the_answer_arrives(tmp_path: Path) -> None:
     refusal = await refused(tmp_path, visualize(params=params))
     assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "PARAMS_INVALID")
     assert len(refusal.violations) >= 3
+
+
+@in_loop
+async def test_a_run_is_not_changed_more_often_than_it_can_be_repeated(tmp_path: Path) -> None:
+    updates = [update(step, octaves=2) for step in range(fields.MAX_UPDATES)]
+    async with serving(catalog_engine(), tmp_path) as port:
+        request = visualize("dream", updates=updates)
+        run = (await port.visualization.SubmitRun(pb.SubmitRunRequest(request=request))).run
+        call = port.visualization.UpdateRun(pb.UpdateRunRequest(run=run.id, params=struct_of({"octaves": 3})))
+        refusal = await refusal_of(call)
+    assert (refusal.reason, list(refusal.violations)) == ("REQUEST_INVALID", ["updates"])

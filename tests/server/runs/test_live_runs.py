@@ -240,3 +240,22 @@ async def test_a_paused_run_that_ends_because_it_cannot_be_stored_counts_no_more
         await service.steering.update(record.id, {"step_size": 2.0})
         await eventually(lambda: record.id not in service._live)
         assert service._live.ledger[""].paused == 0
+
+
+@pytest.mark.parametrize("caught_up", [True, False])
+@in_loop
+async def test_whoever_follows_a_run_outlives_the_server_with_it(tmp_path: Path, *, caught_up: bool) -> None:
+    engine = engine_of()
+    async with run_service(engine, store=RunStore(f"sqlite:///{tmp_path}/runs.db")) as service:
+        head = await begun(service, engine)
+        follower = await service.submit(request(technique=LONG))
+        await eventually(lambda: service._live[follower.id].log.last >= (4 if caught_up else 3))
+        engine.suspend = lambda _run: True  # type: ignore[method-assign]
+        await service.drain(grace=0.0)
+    engine = engine_of()
+    async with run_service(engine, store=RunStore(f"sqlite:///{tmp_path}/runs.db")) as service:
+        await eventually(lambda: head.id in engine.runs)
+        engine.emit(head.id, Started("cpu"), DONE)
+        for run in (head.id, follower.id):
+            await eventually(lambda: engine.emit(follower.id, Started("cpu"), DONE) or not len(service._live))
+            assert isinstance((await watched(service, run))[-1].event, Succeeded)  # type: ignore[union-attr]
