@@ -67,11 +67,11 @@ class Packer:
         value = value.detach()
         if value.device.type != "cpu":
             facts["device"] = True
+        if _lies_otherwise(value):
+            facts["strides"] = list(value.stride())  # how it lies decides which kernel runs, and so the last bit
         if value.is_complex():
             facts["complex"] = True
             value = torch.view_as_real(value.resolve_conj())
-        elif not value.is_contiguous() and value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last):  # noqa: PLR2004 - as the format has
-            facts["last"] = True  # where channels lie decides which kernel runs, and so the last bit
         name = str(len(self.tensors))
         self.tensors[name] = value.to("cpu", copy=True).contiguous()
         return {"is": "tensor", "of": name, **facts}
@@ -82,7 +82,7 @@ class Packer:
 
         kind = "scalar" if isinstance(value, np.generic) else "array"
         try:
-            tensor = torch.from_numpy(np.array(value, order="C"))
+            tensor = torch.from_numpy(np.array(value, order="K"))
         except TypeError as error:
             raise TypeError(f"{where} is an array of {value.dtype}, of which nothing can be kept") from error
         return self._tensor(tensor, numpy=kind)
@@ -128,14 +128,24 @@ class Unpacker:
         value = self._tensors[packed["of"]].clone()
         if packed.get("complex"):
             value = torch.view_as_complex(value)
+        if strides := packed.get("strides"):
+            value = torch.empty_strided(value.shape, strides, dtype=value.dtype).copy_(value)
         if numpy := packed.get("numpy"):
             array = value.numpy()
             return array if numpy == "array" else array[()]
-        if packed.get("last"):
-            value = value.contiguous(memory_format=torch.channels_last)
         if packed.get("device"):
             value = value.to(self._device)
         return value.requires_grad_(bool(packed.get("gradient")))
+
+
+def _lies_otherwise(value: torch.Tensor) -> bool:
+    """Whether its items lie side by side in another order than that of its axes: transposed, or channels last."""
+    import torch
+
+    if value.layout != torch.strided or value.stride() == torch.empty(value.shape, device="meta").stride():
+        return False
+    order = sorted(range(value.ndim), key=value.stride().__getitem__, reverse=True)
+    return value.permute(order).is_contiguous()
 
 
 @contextmanager
