@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -27,10 +28,11 @@ async def run_service(
     store: RunStore | None = None,
     content: ContentStore | None = None,
     limits: RunLimits | None = None,
+    checkpoints: Path | None = None,
 ) -> AsyncIterator[RunService]:
     """A started service, closed at the end."""
     content = content or ContentStore(f"memory://{uuid4().hex}")
-    service = RunService(store or RunStore(url or databases.fresh()), content, engine, limits)
+    service = RunService(store or RunStore(url or databases.fresh()), content, engine, limits, checkpoints=checkpoints)
     await service.start()
     try:
         yield service

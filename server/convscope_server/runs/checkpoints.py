@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -48,6 +49,18 @@ class CheckpointFiles:
         for key in (self._keys.pop(run, None), self._lent.pop(run, None)):
             self._remove_unless_needed(key)
 
+    def lost(self, run: str, told: Iterable[Checkpointed | None]) -> None:
+        """The worker of a run is dead, maybe since it wrote a checkpoint: what it had told nobody of by then goes.
+
+        Args:
+            run: The name by which the worker knew it, which its files have in front of the time they were written at.
+            told: The newest checkpoint of each run that gets what it made.
+        """
+        if self._directory is not None:
+            newest = max((kept.key for kept in told if kept is not None and kept.key.startswith(run)), default=run)
+            until = f"{run}-{time.time_ns():x}"  # another worker may begin to write now
+            asyncio.get_running_loop().run_in_executor(None, _remove_between, self._directory, newest, until)
+
     def unwanted(self, events: Iterable[Event]) -> None:
         """Nobody takes these events."""
         for key in _keys(events):
@@ -67,6 +80,13 @@ def _remove_others(directory: Path, keys: set[str]) -> None:
     if directory.is_dir():
         for file in directory.iterdir():
             if file.name not in keys:
+                _remove(file)
+
+
+def _remove_between(directory: Path, after: str, until: str) -> None:
+    if directory.is_dir():
+        for file in directory.iterdir():
+            if after < file.name.removeprefix(".").removesuffix(".tmp") <= until:
                 _remove(file)
 
 

@@ -149,6 +149,7 @@ class LiveRuns(Mapping[str, LiveRun]):
 
     def run_lost(self, run: str, *, started: bool, error: Error, blame: Blame) -> None:
         """Start the run again where it had not begun, was a bystander, was kept or may restart; else it has failed."""
+        self._checkpoints.lost(run, [live.checkpoint for live in self._takers(run)])
         takers = self._given_back(run)
         if not takers:
             return

@@ -294,6 +294,22 @@ async def test_identical_runs_share_again_on_the_next_server_what_they_shared(tm
 
 
 @in_loop
+async def test_what_a_lost_worker_wrote_and_told_nobody_of_is_removed(tmp_path: Path) -> None:
+    engine, files = engine_of(), tmp_path / "checkpoints"
+    files.mkdir()
+    async with run_service(engine, checkpoints=files) as service:
+        record = await begun(service, engine)
+        before, told_of, after, last = (f"{record.id}-{2**60 + moment:x}" for moment in range(4))
+        others = f"{'0' * 32}-{2**60:x}", f"{'f' * 32}-{2**60:x}"
+        for name in (before, told_of, after, f".{last}.tmp", *others):
+            (files / name).touch()
+        engine.emit(record.id, Checkpointed(7, told_of))
+        engine.lose(record.id, started=True)
+        await eventually(lambda: len(engine.started) == 2)
+        await eventually(lambda: {file.name for file in files.iterdir()} == {before, told_of, *others})
+
+
+@in_loop
 async def test_files_that_no_run_goes_on_from_are_removed(tmp_path: Path) -> None:
     url, files = f"sqlite:///{tmp_path / 'runs.db'}", tmp_path / "checkpoints"
     files.mkdir()
