@@ -31,6 +31,7 @@ class LiveRun:
         attained: Device seconds of the attempt under way.
         device_seconds: Of all attempts.
         in_front: Whether it goes before its principal's others: it has lost a turn.
+        waits_since: Unix time from which on it waits for its turn, or has waited for that.
         cancelling: Why it is being cancelled, once it is.
         pausing: Whether it is to leave its device until it is resumed.
         giving_way: Whether it is to leave its device to a more urgent run.
@@ -57,6 +58,7 @@ class LiveRun:
     device_seconds: float = 0.0
     _on_engine: bool = False
     in_front: bool = False
+    waits_since: float = 0.0
     cancelling: CancelReason | None = None
     pausing: bool = False
     _paused: bool = False

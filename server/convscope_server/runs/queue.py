@@ -59,12 +59,14 @@ class RunQueue:
     def push(self, live: LiveRun) -> None:
         """Add a run behind all others of its principal and rank."""
         self._ledger.came(live.request.owner)
+        # From now: one that gave way, and were urgent by its age, would go before those that it gave way to, for ever.
+        live.in_front, live.waits_since = False, self._now()
         self._runs[live.id] = live
 
     def push_front(self, live: LiveRun) -> None:
         """Add a run in front of all others of its principal: it had its turn and lost it."""
-        live.in_front = True
         self.push(live)
+        live.in_front = True
         self._runs.move_to_end(live.id, last=False)
 
     def put_back(self, live: LiveRun) -> None:
@@ -98,6 +100,6 @@ class RunQueue:
 
     def _key(self, live: LiveRun, now: float) -> _Key:
         account = self._ledger[live.request.owner]
-        rank = RANK[live.request.priority] - (now - live.create_time) // self._ageing
+        rank = RANK[live.request.priority] - (now - live.waits_since) // self._ageing
         behind = rank >= RANK["batch"]
         return (behind, account.running > 0, account.clock, not live.in_front, max(rank, 0))

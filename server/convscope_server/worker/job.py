@@ -318,12 +318,12 @@ class Job:
     def leave(self) -> None:
         """Leave the worker without an end, since its device ran out of memory: said behind all that was recorded."""
         self.ended = True
-        self._recorder.leave(OutOfMemory(self.spec.id))
+        self._recorder.say(OutOfMemory(self.spec.id))
 
     def suspend(self) -> None:
         """Leave the worker without an end, to go on later."""
         self.ended = True
-        self._recorder.leave(Suspended(self.spec.id))
+        self._recorder.say(Suspended(self.spec.id))
 
     def fail(self, error: Error) -> None:
         """Record the end of a run that failed."""

@@ -18,7 +18,7 @@ from convscope_sdk.state import State
 from convscope_server.allowance import Allowance
 from convscope_server.engine.between_steps import Suspended
 from convscope_server.engine.blame import EncoderAuthor
-from convscope_server.engine.messages import Events, OutOfMemory, PreviewOptions
+from convscope_server.engine.messages import Events, OutOfMemory, PreviewOptions, Reply
 from convscope_server.runs.events import (
     Artifact,
     Cancelled,
@@ -71,7 +71,7 @@ class Recorder:
         self,
         run: str,
         previews: PreviewOptions,
-        send: Callable[[Events | OutOfMemory | Suspended], None],
+        send: Callable[[Events | OutOfMemory | Suspended | Reply], None],
         encoder: Executor,
         encoders: Mapping[sdk.ResultKind, LoadedEncoder] | None = None,
     ) -> None:
@@ -102,8 +102,8 @@ class Recorder:
             events, self._held_back = (self._held_back, *events), None
         self._encoder.submit(self._send, Events(self._run, events))
 
-    def leave(self, word: OutOfMemory | Suspended) -> None:
-        """Say, after everything recorded before, that the run leaves its worker, and why."""
+    def say(self, word: OutOfMemory | Suspended | Reply) -> None:
+        """Say, after everything recorded before, that the run leaves its worker, and why; or that a change holds."""
         self._encoder.submit(self._send, word)
 
     @property

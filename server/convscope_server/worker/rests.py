@@ -174,7 +174,7 @@ class Rests:
         asked, self._asking = self._asking, None
         if asked is not None:  # else it has been told that the run is off
             error = None if refusal is None else error_of(refusal)
-            self._send(Reply(asked.request, done=error is None, error=error))
+            self._recorder.say(Reply(asked.request, done=error is None, error=error))
 
     def _note(self, refusal: TechniqueError | None) -> None:
         if refusal is not None:

@@ -237,3 +237,16 @@ def test_the_time_to_the_start_follows_the_pace() -> None:
     assert first is not None
     assert fifth is not None
     assert 0 <= first <= fifth
+
+
+def test_an_old_run_that_gave_way_waits_behind_whom_it_gave_way_to() -> None:
+    house = House(ageing=60.0)
+    house.push("l", front=True)
+    house.start()
+    house.now += 3600
+    urgent = house.push("u", priority="interactive")
+    old = LiveRun("l", request(owner="ada", priority="batch"), 1000.0, None, _Appender("l", []))  # type: ignore[arg-type]
+    old.in_front = True
+    house.queue.push(old)
+    assert house.head is urgent
+    assert not old.in_front

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +215,15 @@ def test_a_run_that_has_to_begin_anew_begins_with_its_first_parameters(tmp_path:
     assert digests(again).keys() == {"sizes"}
     assert sizes == [str([0.1] * 6).encode()]
     assert "updates" not in report(again).provenance
+
+
+def test_a_change_is_in_the_log_before_whoever_asked_for_it_hears_of_it(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.worker._encoder = ThreadPoolExecutor(1)  # as beside a GPU
+    made.worker._encoder.submit(time.sleep, 0.2)
+    for command in (Start(SPEC), Steer(7, "a", {"step_size": 2.0})):
+        made.worker.post(command)
+    made.work()
+    place = next(i for i, one in enumerate(made.reports) if isinstance(one, Reply))
+    updated = log.Updated(1, {"step_size": 2.0})
+    assert updated in [event for one in made.reports[:place] if isinstance(one, Events) for event in one.events]
