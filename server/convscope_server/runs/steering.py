@@ -80,18 +80,18 @@ class Steering:
                 raise _ended(run)
             self._check_alone(live)
             self._live.sharing.part(live)  # whoever joined it before the change holds would get what it did not ask for
-            changed = await (self._changed_at_work if live.on_engine else self._changed_at_rest)(live, params)
+            try:
+                changed = await (self._changed_at_work if live.on_engine else self._changed_at_rest)(live, params)
+            except RequestError as refusal:
+                if refusal.error.code != MOVED.code:
+                    raise
+                continue  # it has left its worker, or the worker is lost
             if changed:
                 return await self._stored(run, live, owner)
         raise RequestError(MOVED)
 
     async def _changed_at_work(self, live: LiveRun, params: Mapping[str, Any]) -> bool:
-        try:
-            await self._engine.steer(self._live.sharing.engine_run(live), params)
-        except RequestError as refusal:
-            if refusal.error.reason != MOVED.reason:
-                raise
-            return False
+        await self._engine.steer(self._live.sharing.engine_run(live), params)
         return True
 
     async def _changed_at_rest(self, live: LiveRun, params: Mapping[str, Any]) -> bool:

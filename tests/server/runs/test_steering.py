@@ -32,7 +32,7 @@ from convscope_server.runs.run import LoggedEvent, RunRecord
 from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
 from support.aio import eventually, in_loop
-from support.fake_engine import FakeEngine
+from support.fake_engine import LOST, FakeEngine
 from support.run_house import request, run_service, watched
 
 DONE = Succeeded(Report())
@@ -422,6 +422,23 @@ async def test_a_change_that_meets_a_run_on_its_way_off_is_made_where_it_is_then
         engine.steer = steer  # type: ignore[method-assign]
         changed = await service.steering.update(record.id, {"step_size": 2.0})
         assert changed.request.updates == (Update({"step_size": 2.0}, 0),)
+
+
+@in_loop
+async def test_a_change_that_loses_its_worker_holds_where_the_run_goes_on() -> None:
+    engine = engine_of()
+    async with run_service(engine) as service:
+        record = await begun(service, engine)
+        engine.emit(record.id, Checkpointed(7, "key"))
+
+        async def steer(run: str, _params: Any) -> None:
+            engine.capacity = 0  # no other worker is there yet
+            engine.lose(run, started=True)
+            raise RequestError(LOST)
+
+        engine.steer = steer  # type: ignore[method-assign]
+        changed = await service.steering.update(record.id, {"step_size": 2.0})
+        assert changed.request.updates == (Update({"step_size": 2.0}, 7),)
 
 
 @in_loop
