@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from convscope_sdk.errors import TechniqueError
 from convscope_sdk.inprocess import prepare
 from convscope_sdk.isolation import RandomState
 from convscope_sdk.loader import BUILTIN_PACKAGE
@@ -101,7 +103,9 @@ class Job:
         self._begun = False
         self._stepper = Stepper(loaded.technique, self._prepare, self.random, spec.seed, device)
         keep = partial(checkpoints.put, spec.id)
-        self._rests = Rests(spec, self._stepper, recorder, put=keep, send=send, every=checkpoint_seconds)
+        self._rests = Rests(
+            spec, self._stepper, recorder, put=keep, made_by=self._made_by, send=send, every=checkpoint_seconds
+        )
 
     @property
     def culprit(self) -> Author:
@@ -180,9 +184,8 @@ class Job:
         self._making.begin(params)
         self._models, self._image_sets = models, image_sets
         models.open(spec.model)
-        self._rests.made_by = self._made_by()
-        if checkpoint is not None and checkpoint.made_by != self._rests.made_by:
-            checkpoint, lost = None, "it was made by another version of the technique, of a library or of the model"
+        if checkpoint is not None and checkpoint.made_by != self._made_by_now(checkpoint.made_by):
+            checkpoint, lost = None, "it was made by another version of the technique, of a library or of a model"
         if checkpoint is None:
             self._rests.begin(self._introduce)
         else:
@@ -191,12 +194,20 @@ class Job:
             self._recorder.note(f"it starts from the beginning: {lost}")
         self._begun = True
 
+    def _made_by_now(self, then: Mapping[str, Any]) -> dict[str, Any]:
+        """What would make it now, with the models that it had then, where there are any of those names."""
+        assert self._models is not None
+        with suppress(TechniqueError):
+            for name in then.get("models", ()):
+                self._models.open(name)
+        return self._made_by()
+
     def _made_by(self) -> dict[str, Any]:
         return {
             **self.author.metadata,
             "revision": self._loaded.revision,
             "libraries": library_versions(),
-            "model": self.networks[self.spec.model].digest,
+            "models": {name: network.digest for name, network in self.networks.items()},
             "device": self._device.partition(":")[0],
         }
 

@@ -37,13 +37,13 @@ class Rests:
         stepper: Its technique at work.
         recorder: Its log.
         put: Keeps a checkpoint, and gives its key.
+        made_by: Says what must be the same where it goes on.
         send: Where answers go.
         every: Least seconds between two checkpoints; 0: none unless it is put down.
 
     Attributes:
         wanted_down: Whether the run is to be put down.
         updates: The changes of its parameters that hold, by rising step.
-        made_by: What must be the same where it goes on.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Rests:
         recorder: Recorder,
         *,
         put: Callable[[Checkpoint], str],
+        made_by: Callable[[], dict[str, Any]],
         send: Callable[[Reply | Suspended], None],
         every: float,
     ) -> None:
         self._spec, self._stepper, self._recorder = spec, stepper, recorder
-        self._put, self._send, self._every = put, send, every
+        self._put, self._made_by, self._send, self._every = put, made_by, send, every
         self.wanted_down = False
         self.updates: list[Update] = []
-        self.made_by: dict[str, Any] = {}
         self._plan = list(spec.updates)
         self._asked: deque[Steer] = deque()
         self._asking: Steer | None = None
@@ -191,7 +191,8 @@ class Rests:
         saved = self._save()
         kept = saved is not None
         if saved is not None:
-            self._writing = self._recorder.keep(lambda told: self._written(Checkpoint(step, self.made_by, told, saved)))
+            made_by = self._made_by()
+            self._writing = self._recorder.keep(lambda told: self._written(Checkpoint(step, made_by, told, saved)))
             kept = self._writing.result() if self.wanted_down else True
         self._kept_at = time.monotonic()
         self._cost = self._kept_at - began

@@ -227,3 +227,29 @@ def test_a_change_is_in_the_log_before_whoever_asked_for_it_hears_of_it(tmp_path
     place = next(i for i, one in enumerate(made.reports) if isinstance(one, Reply))
     updated = log.Updated(1, {"step_size": 2.0})
     assert updated in [event for one in made.reports[:place] if isinstance(one, Events) for event in one.events]
+
+
+@technique("test.second", resumable=True)
+def second(run: Run[HoldParams]) -> Iterator[Event]:
+    """Looks into a second network."""
+    bias = float(run.model("other").module[0].bias.sum())
+    with run.state("sum", value=0.0, step=0) as state:
+        while state.step < 4:
+            state.value += bias
+            state.step += 1
+            yield Progress(state.step, 4)
+            yield state
+    yield Text("sum", str(state.value))
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_run_goes_on_only_where_all_its_models_are_the_same(tmp_path: Path, *, changed: bool) -> None:
+    spec = replace(SPEC, technique="test.second")
+    told = run(bench(tmp_path, technique=second, every=1e-9), spec)
+    other = bench(tmp_path, technique=second)
+    if changed:
+        with torch.no_grad():
+            other.cache.other.module[0].bias.add_(1)
+    again = run(other, replace(spec, checkpoint=keys(told)[2], attempt=2))
+    assert steps(again) == ([1, 2, 3, 4] if changed else [3, 4])
+    assert other.cache.users == 0
