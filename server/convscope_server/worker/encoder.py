@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-__all__ = ["Inline", "encoder_for"]
+__all__ = ["Inline", "encoder_for", "thread_of_its_own"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,7 +18,14 @@ def encoder_for(device: str) -> Executor:
     Where the CPU is the device, a second thread would take it away from the first: torch's threads wait for their
     slowest at every operation, so that both lose more time than the drawing takes.
     """
-    return Inline() if device.startswith("cpu") else ThreadPoolExecutor(1, thread_name_prefix="convscope-encoder")
+    return Inline() if device.startswith("cpu") else thread_of_its_own("convscope-encoder")
+
+
+def thread_of_its_own(name: str) -> Executor:
+    """What works in one thread, which runs already: one that came within a run's turn would be that run's litter."""
+    executor = ThreadPoolExecutor(1, name)
+    executor.submit(int).result()
+    return executor
 
 
 class Inline(Executor):

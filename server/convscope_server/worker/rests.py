@@ -126,8 +126,8 @@ class Rests:
         elif self._asked:
             self._asking = self._asked.popleft()
             self._change([Update(self._asking.params, step)], step, self._answer)
-        elif self.wanted_down or self._is_due():
-            return self._keep(step) and self.wanted_down
+        elif (down := self.wanted_down) or self._is_due():  # looked at once: it may be set at any moment
+            return self._keep(step, down=down) and down
         return False
 
     def end(self) -> None:
@@ -185,7 +185,7 @@ class Rests:
             return False
         return time.monotonic() - self._kept_at >= max(self._every, _WORTH * self._cost)
 
-    def _keep(self, step: int) -> bool:
+    def _keep(self, step: int, *, down: bool) -> bool:
         """Keep a checkpoint; whether that went well, as far as is known by now."""
         began = time.monotonic()
         saved = self._save()
@@ -193,10 +193,10 @@ class Rests:
         if saved is not None:
             made_by = self._made_by()
             self._writing = self._recorder.keep(lambda told: self._written(Checkpoint(step, made_by, told, saved)))
-            kept = self._writing.result() if self.wanted_down else True
+            kept = self._writing.result() if down else True
         self._kept_at = time.monotonic()
         self._cost = self._kept_at - began
-        if not kept and self.wanted_down:
+        if not kept and down:
             self.wanted_down = False
             self._send(Suspended(self._spec.id, left=False))
         return kept

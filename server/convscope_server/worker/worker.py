@@ -8,7 +8,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ from convscope_server.worker.batching import Batching, default_batch
 from convscope_server.worker.borrowed import BorrowedModels
 from convscope_server.worker.checkpoints import Checkpoints
 from convscope_server.worker.encode import encoders_for
-from convscope_server.worker.encoder import Inline, encoder_for
+from convscope_server.worker.encoder import Inline, encoder_for, thread_of_its_own
 from convscope_server.worker.faults import broken, fault, is_out_of_memory, leak, litter, overdue, spoils_device
 from convscope_server.worker.footprint import Gauge
 from convscope_server.worker.inspection import Inspector
@@ -101,7 +100,7 @@ class Worker:
         self._batching = Batching(options.max_batch or default_batch(device), device)
         self._mark = mark
         self._checkpoints = Checkpoints(options.checkpoints_dir, spare=options.min_free_bytes)
-        self._clerk = ThreadPoolExecutor(1, "convscope-clerk")
+        self._clerk = thread_of_its_own("convscope-clerk")
         self._random_owner: Job | None = None
         self._loaded: tuple[object, ...] = ()
 

@@ -16,6 +16,7 @@ from convscope_sdk.events import Event, Progress, Tensor
 from convscope_sdk.params import Params
 from convscope_sdk.run import Run
 from convscope_sdk.technique import Technique, technique
+from convscope_server.engine.messages import ListModels
 from convscope_server.runs import events as log
 from support.workshop import Bench, tiny_module
 
@@ -231,3 +232,16 @@ def test_a_run_closed_amid_a_block_leaves_nothing_when_its_finally_cleans_up() -
     bench.work()
     assert bench.error("a").reason == "RUN_DEADLINE_EXCEEDED"
     assert bench.cache.reloads == 0
+
+
+def test_threads_of_the_worker_that_come_in_its_turn_are_no_litter_of_a_run() -> None:
+    @technique("ask")
+    def ask(run: Run[Params]) -> Iterator[Event]:
+        """Is at work when somebody wants the models."""
+        bench.worker.post(ListModels(1))
+        yield Progress(1, 1)
+
+    bench = Bench(ask)
+    bench.start("a", "ask")
+    bench.work()
+    assert isinstance(bench.end("a"), log.Succeeded)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from convscope_server.engine.between_steps import Steer, Suspend, Suspended, Upd
 from convscope_server.engine.messages import Cancel, Events, Reply, Report, Start
 from convscope_server.runs import events as log
 from convscope_server.worker import rests
+from convscope_server.worker.encoder import encoder_for
 from support.resting import SPEC, at_step, bench, digests, keys, report, run, steps
 
 
@@ -219,7 +219,7 @@ def test_a_run_that_has_to_begin_anew_begins_with_its_first_parameters(tmp_path:
 
 def test_a_change_is_in_the_log_before_whoever_asked_for_it_hears_of_it(tmp_path: Path) -> None:
     made = bench(tmp_path)
-    made.worker._encoder = ThreadPoolExecutor(1)  # as beside a GPU
+    made.worker._encoder = encoder_for("cuda")
     made.worker._encoder.submit(time.sleep, 0.2)
     for command in (Start(SPEC), Steer(7, "a", {"step_size": 2.0})):
         made.worker.post(command)
@@ -253,3 +253,25 @@ def test_a_run_goes_on_only_where_all_its_models_are_the_same(tmp_path: Path, *,
     again = run(other, replace(spec, checkpoint=keys(told)[2], attempt=2))
     assert steps(again) == ([1, 2, 3, 4] if changed else [3, 4])
     assert other.cache.users == 0
+
+
+def test_who_is_to_leave_while_a_checkpoint_fails_does_not_leave_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench(tmp_path, every=1e-9)
+    made.worker._encoder = encoder_for("cuda")
+    suspends, keep = [Suspend("a")], rests.Rests._keep
+
+    def full(*_: Any) -> None:
+        raise OSError
+
+    def kept(self: rests.Rests, *arguments: Any, **options: Any) -> bool:
+        well = keep(self, *arguments, **options)
+        while suspends:
+            made.worker.post(suspends.pop())
+        return well
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr(rests.Rests, "_keep", kept)
+    assert report(run(made))
+    assert [one for one in made.reports if isinstance(one, Suspended)] == [Suspended("a", left=False)]
