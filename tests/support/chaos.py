@@ -188,7 +188,7 @@ class Asker(threading.Thread):
 
     def _pause(self, run: convscope.Run, _: Seen) -> None:
         self._insist(run.pause)
-        time.sleep(self.dice.uniform(0, 0.5))
+        time.sleep(self.dice.uniform(0, 1))  # at times too short for it to be down
         self._insist(run.resume)
 
     def _steer(self, run: convscope.Run, seen: Seen) -> None:
