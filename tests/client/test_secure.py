@@ -12,7 +12,7 @@ import pytest
 import convscope
 import convscope.aio
 from convscope_server.access.tokens import create_token
-from support.port import catalog_engine, serving
+from support.port import CATALOG, catalog_engine, serving
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_token_and_the_authority_let_a_client_in(secure: str, tmp_path: Path) 
         async with convscope.aio.connect(secure, token=token, ca=ca) as client:
             return len(await client.techniques())
 
-    assert asyncio.run(ask()) == 3
+    assert asyncio.run(ask()) == len(CATALOG.techniques)
 
 
 def test_the_errors_say_what_is_missing(secure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,4 +67,4 @@ def test_a_profile_is_enough(secure: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("CONVSCOPE_PROFILES", str(file))
     for target in ("lab", secure):
         with convscope.connect(target) as client:
-            assert len(client.techniques()) == 3
+            assert len(client.techniques()) == len(CATALOG.techniques)

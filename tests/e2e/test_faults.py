@@ -95,9 +95,6 @@ def test_drain_gives_runs_a_grace_period_and_leaves_them_to_the_next_server(serv
         run = endless(client, detach=True).id
         began = time.monotonic()
         server.signal(signal.SIGTERM)
-        time.sleep(0.3)
-        with pytest.raises(convscope.Unavailable):
-            client.visualize("hostile.count", model="tiny").result(timeout=2)
     assert server.stop() == 0
     assert time.monotonic() - began >= 1
     server.start()

@@ -43,7 +43,7 @@ def test_the_gradient_mode_is_what_it_was_between_events() -> None:
 
 
 def test_each_term_of_an_objective_is_reported_where_it_began_and_where_it_ended() -> None:
-    outcome = Outcome(MADE, MADE, {"target": -1.0, "l2": 0.5}, {"target": -3.0, "l2": 0.25})
+    outcome = Outcome(MADE, MADE, {"target": -1.0, "l2": 0.5}, {"target": -3.0, "l2": 0.25}, 1)
     assert term_scores(outcome).values == {
         "objective_target_before": -1.0,
         "objective_target_after": -3.0,
