@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from convscope_server.runs.events import Error
 
-__all__ = ["MOVED", "CheckParams", "Steer", "Suspend", "Suspended", "Update"]
+__all__ = ["MOVED", "CheckParams", "Steer", "Suspend", "Suspended", "Update", "overruled"]
 
 MOVED = Error("UNAVAILABLE", "the run left its device before the change could be made; ask again", "RUN_MOVED")
 """Who asks for a change comes too late, or too early."""
 
 
 class Update(msgspec.Struct, frozen=True):
-    """Other values for some parameters, from behind `step` on."""
+    """Other values for some parameters, from behind `step` on; `made` on the way, and not planned from the start."""
 
     params: dict[str, Any]
     step: int
+    made: bool = False
+
+
+def overruled(updates: Iterable[Update], by: Update) -> list[Update]:
+    """Changes without what a newer one decides: a run that fell back may have been changed later on before."""
+    found = []
+    for update in updates:
+        if update.made and update.step > by.step:
+            left = {name: value for name, value in update.params.items() if name not in by.params}
+            update = msgspec.structs.replace(update, params=left)  # noqa: PLW2901 - the same one, with less in it
+        if update.params:
+            found.append(update)
+    return found
 
 
 class Suspend(msgspec.Struct, frozen=True, tag=True):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from convscope_server.engine.between_steps import Update
+from convscope_server.engine.between_steps import Update, overruled
 from convscope_server.engine.messages import PreviewOptions
 from convscope_server.priority import Priority
 from convscope_server.runs.events import Error, Event, Failed, Paused, Queued, Started, Succeeded, Updated, is_terminal
@@ -139,8 +139,9 @@ def steered(request: RunRequest, events: Iterable[Event]) -> RunRequest:
         if isinstance(event, Updated):
             there = {name: value for one in updates if one.step == event.step for name, value in one.params.items()}
             if there != {**there, **event.params}:  # as they are once more where a run that was lost is changed again
-                updates.append(Update(event.params, event.step))
-    if len(updates) == len(request.updates):
+                new = Update(event.params, event.step, made=True)
+                updates = [*overruled(updates, new), new]
+    if tuple(updates) == request.updates:
         return request
     return msgspec.structs.replace(request, updates=tuple(sorted(updates, key=lambda update: update.step)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from convscope_sdk.errors import NotApplicable, TechniqueError
 from convscope_sdk.state import Saved
-from convscope_server.engine.between_steps import MOVED, Steer, Suspend, Suspended, Update
+from convscope_server.engine.between_steps import MOVED, Steer, Suspend, Suspended, Update, overruled
 from convscope_server.engine.messages import Reply, RunSpec
 from convscope_server.errors import error_of
 from convscope_server.runs.events import Updated
@@ -155,6 +155,8 @@ class Rests:
                 self._recorder.note("it starts from the beginning, since its state cannot be taken up again")
             elif held := self._with({}, variants[choices.index(self._stepper.params)]):
                 self.updates.append(Update(held, step))
+                if self._asking is not None:
+                    self._plan = overruled(self._plan, self.updates[-1])
                 self._plan.append(self.updates[-1])
                 self._recorder.send(Updated(step, held))
             answer(refusal)

@@ -112,7 +112,7 @@ async def test_a_run_that_asked_to_be_alone_is_alone() -> None:
 def test_the_last_word_counts_of_changes_at_one_step() -> None:
     changes = [Updated(7, {"step_size": size}) for size in (1.0, 2.0, 1.0)]
     changed = steered(request(), changes)
-    assert changed.updates == tuple(Update(one.params, one.step) for one in changes)
+    assert changed.updates == tuple(Update(one.params, one.step, made=True) for one in changes)
     assert steered(changed, [changes[-1]]) is changed
 
 

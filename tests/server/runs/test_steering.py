@@ -264,7 +264,7 @@ async def test_another_server_goes_on_from_the_newest_checkpoint_and_leaves_paus
         await service.steering.resume(paused)
         await eventually(lambda: paused in engine.runs)
         assert engine.started[-1].checkpoint == "key1"
-        assert engine.started[-1].updates == (Update({"step_size": 2.0}, 7),)
+        assert engine.started[-1].updates == (Update({"step_size": 2.0}, 7, made=True),)
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -357,8 +357,23 @@ async def test_a_change_of_a_run_at_work_is_made_by_its_worker_and_kept_with_the
         assert engine.steered == [(record.id, {"step_size": 2.0})]
         engine.emit(record.id, Updated(3, {"step_size": 2.0}), Updated(3, {"step_size": 2.0}))
         await told(service, record.id)
-        assert (await service.get(record.id)).request.updates == (Update({"step_size": 2.0}, 3),)
+        assert (await service.get(record.id)).request.updates == (Update({"step_size": 2.0}, 3, made=True),)
         assert (await service.submit(record.request)).id == record.id  # asked again, it is the same request
+
+
+@in_loop
+async def test_the_record_has_the_last_word_where_a_run_fell_back() -> None:
+    engine = engine_of()
+    async with run_service(engine) as service:
+        planned = Update({"step_size": 1.5}, 20)
+        record = await begun(service, engine, updates=(planned,))
+        engine.emit(record.id, Updated(9, {"step_size": 2.0, "steps": 3}), Updated(5, {"step_size": 3.0}))
+        engine.emit(
+            record.id, Updated(9, {"steps": 3}), Updated(20, {"step_size": 1.5})
+        )  # as its worker does them again
+        await told(service, record.id)
+        made = [(update.step, update.params) for update in (await service.get(record.id)).request.updates]
+        assert made == [(5, {"step_size": 3.0}), (9, {"steps": 3}), (20, {"step_size": 1.5})]
 
 
 @in_loop
@@ -397,14 +412,14 @@ async def test_a_change_of_a_waiting_run_holds_where_it_goes_on() -> None:
     async with run_service(engine) as service:
         record = await service.submit(request(technique=LONG, params={"steps": 3}))
         changed = await service.steering.update(record.id, {"step_size": 2.0})
-        assert changed.request.updates == (Update({"step_size": 2.0}, 0),)
+        assert changed.request.updates == (Update({"step_size": 2.0}, 0, made=True),)
         engine.refusing = RequestError.of("INVALID_ARGUMENT", "PARAMS_INVALID", "no")
         with pytest.raises(RequestError, match="no"):
             await service.steering.update(record.id, {"step_size": -2.0})
         engine.capacity = 1
         service._live.room_changed()
         await eventually(lambda: record.id in engine.runs)
-        assert engine.started[-1].updates == (Update({"step_size": 2.0}, 0),)
+        assert engine.started[-1].updates == (Update({"step_size": 2.0}, 0, made=True),)
 
 
 @in_loop
@@ -421,7 +436,7 @@ async def test_a_change_that_meets_a_run_on_its_way_off_is_made_where_it_is_then
 
         engine.steer = steer  # type: ignore[method-assign]
         changed = await service.steering.update(record.id, {"step_size": 2.0})
-        assert changed.request.updates == (Update({"step_size": 2.0}, 0),)
+        assert changed.request.updates == (Update({"step_size": 2.0}, 0, made=True),)
 
 
 @in_loop
@@ -438,7 +453,7 @@ async def test_a_change_that_loses_its_worker_holds_where_the_run_goes_on() -> N
 
         engine.steer = steer  # type: ignore[method-assign]
         changed = await service.steering.update(record.id, {"step_size": 2.0})
-        assert changed.request.updates == (Update({"step_size": 2.0}, 7),)
+        assert changed.request.updates == (Update({"step_size": 2.0}, 7, made=True),)
 
 
 @in_loop

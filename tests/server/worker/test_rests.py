@@ -213,6 +213,18 @@ def test_a_run_that_has_to_begin_anew_is_changed_where_it_was(tmp_path: Path, wh
     assert digests(events) == digests(as_planned)
 
 
+@pytest.mark.parametrize(("made", "second"), [(True, {"road": "right"}), (False, {})])
+def test_the_last_word_counts_where_a_run_fell_back_behind_an_earlier_change(
+    tmp_path: Path, *, made: bool, second: dict[str, Any]
+) -> None:
+    """At step 9 of an attempt that was lost, somebody changed two things; now one of them is changed at step 5."""
+    earlier = Update({"step_size": 2.0, "road": "right"}, 9, made=made)
+    events = run(at_step(bench(tmp_path), 5, Steer(7, "a", {"step_size": 3.0})), replace(SPEC, updates=(earlier,)))
+    changes = [event for event in events if isinstance(event, log.Updated)]
+    expected = second if made else earlier.params  # what was planned stays
+    assert changes == [log.Updated(5, {"step_size": 3.0}), log.Updated(9, expected)]
+
+
 def test_who_asks_for_a_change_of_a_run_that_ends_is_answered(tmp_path: Path) -> None:
     made = at_step(bench(tmp_path), 12, Steer(7, "a", {"step_size": 1.0}), Steer(8, "a", {"step_size": 2.0}))
     run(made)
