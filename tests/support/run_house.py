@@ -17,7 +17,7 @@ from convscope_server.runs.store import RunStore
 from support import databases
 from support.fake_engine import FakeEngine
 
-__all__ = ["assert_whole_log", "kinds", "request", "run_service", "watched"]
+__all__ = ["assert_whole_log", "end_of", "kinds", "request", "run_service", "watched"]
 
 
 @asynccontextmanager
@@ -65,3 +65,11 @@ def assert_whole_log(items: list[LoggedEvent | Gap], *, after: int = 0) -> None:
         expected = last + 1
     events = [item.event for item in items if isinstance(item, LoggedEvent)]
     assert [is_terminal(event) for event in events] == [False] * (len(events) - 1) + [True]
+
+
+async def end_of(service: RunService, run: str) -> object:
+    """The terminal event of a run, whose log is whole."""
+    items = await watched(service, run)
+    assert_whole_log(items)
+    assert isinstance(items[-1], LoggedEvent)
+    return items[-1].event

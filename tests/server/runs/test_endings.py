@@ -15,20 +15,12 @@ from convscope_server.errors import RequestError
 from convscope_server.images.content import ContentStore
 from convscope_server.runs.events import Cancelled, CancelReason, Failed, Note, Progress, Report, Started, Succeeded
 from convscope_server.runs.limits import RunLimits
-from convscope_server.runs.run import LoggedEvent
 from convscope_server.runs.service import RunService
 from support.aio import eventually, in_loop
 from support.fake_engine import LOST, FakeEngine, steps
-from support.run_house import assert_whole_log, kinds, request, run_service, watched
+from support.run_house import assert_whole_log, end_of, kinds, request, run_service, watched
 
 DONE = Succeeded(Report())
-
-
-async def end_of(service: RunService, run: str) -> object:
-    items = await watched(service, run)
-    assert_whole_log(items)
-    assert isinstance(items[-1], LoggedEvent)
-    return items[-1].event
 
 
 @in_loop
@@ -256,51 +248,6 @@ async def test_a_run_that_nobody_watches_is_cancelled_after_the_grace_period() -
         await eventually(lambda: (left.id, "disconnected") in engine.cancelled)
         await eventually(lambda: left.id not in service._live)
         assert (await service.get(kept.id)).end_time is None
-
-
-@in_loop
-async def test_draining_refuses_new_runs_and_leaves_the_rest_to_the_next_server(tmp_path: Path) -> None:
-    engine, url = FakeEngine(capacity=2), f"sqlite:///{tmp_path / 'runs.db'}"
-    async with run_service(engine, url=url) as service:
-        quick, endless, waiting = [await service.submit(request(seed=i)) for i in range(3)]
-        await eventually(lambda: len(engine.runs) == 2)
-        engine.capacity = 0
-        draining = asyncio.create_task(service.drain(0.2))
-        await asyncio.sleep(0)
-        with pytest.raises(RequestError) as refusal:
-            await service.submit(request())
-        assert (refusal.value.error.code, refusal.value.error.reason) == ("UNAVAILABLE", "DRAINING")
-        again = await service.submit(quick.request)
-        assert again.id == quick.id
-        engine.emit(quick.id, Started("cpu"), DONE)
-        engine.emit(endless.id, Started("cpu"))
-        await draining
-        engine.emit(endless.id, Note("nobody listens any more"))
-        assert await end_of(service, quick.id) == DONE
-        assert engine.cancelled == []
-    engine = FakeEngine(script=steps(1))
-    async with run_service(engine, url=url) as service:
-        for record in (endless, waiting):
-            assert isinstance(await end_of(service, record.id), Succeeded)
-        assert [(spec.seed, spec.attempt) for spec in engine.started] == [(1, 1), (2, 1)]
-        assert Note("nobody listens any more") not in [item.event for item in await watched(service, endless.id)]
-
-
-@in_loop
-async def test_a_drained_run_can_still_be_cancelled() -> None:
-    engine = FakeEngine()
-    async with run_service(engine) as service:
-        record = await service.submit(request())
-        await eventually(lambda: record.id in engine.runs)
-        await service.drain(0)
-        assert (await service.cancel(record.id)).state == "cancelled"
-
-
-@in_loop
-async def test_draining_an_idle_server_takes_no_time() -> None:
-    async with run_service(FakeEngine()) as service:
-        async with asyncio.timeout(1):
-            await service.drain()
 
 
 @in_loop

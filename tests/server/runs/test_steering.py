@@ -1,84 +1,28 @@
-"""Runs that are paused, resumed and changed; that give way, go on from checkpoints, and outlive their server."""
+"""Runs that are paused, resumed and changed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from convscope_server.engine.between_steps import MOVED, Update
-from convscope_server.engine.engine import Catalog
-from convscope_server.engine.messages import ModelInfo, TechniqueInfo
 from convscope_server.errors import RequestError
-from convscope_server.images.content import ContentStore
 from convscope_server.runs.events import (
     Cancelled,
     Checkpointed,
-    Event,
     Failed,
     Note,
     Paused,
-    Queued,
-    Report,
     Started,
-    Succeeded,
     Updated,
 )
 from convscope_server.runs.limits import PrincipalLimits, RunLimits
-from convscope_server.runs.run import LoggedEvent, RunRecord
-from convscope_server.runs.service import RunService
-from convscope_server.runs.store import RunStore
 from support.aio import eventually, in_loop
-from support.fake_engine import LOST, FakeEngine
+from support.fake_engine import LOST
 from support.run_house import request, run_service, watched
-
-DONE = Succeeded(Report())
-LONG, SHORT = "dream", "grad_cam"
-CATALOG = Catalog(
-    techniques={
-        LONG: TechniqueInfo(LONG, "", "{}", resumable=True, steers=("step_size",), revision="1"),
-        SHORT: TechniqueInfo(SHORT, "", "{}", revision="1"),
-    },
-    models={"tiny": ModelInfo("tiny", "classifier", "builtin", version="1")},
-)
-
-
-def engine_of(capacity: int = 1) -> FakeEngine:
-    return FakeEngine(capacity=capacity, catalog=CATALOG)
-
-
-async def begun(service: RunService, engine: FakeEngine, **changes: Any) -> RunRecord:
-    record = await service.submit(request(**{"technique": LONG, **changes}))
-    await eventually(lambda: record.id in engine.runs)
-    engine.emit(record.id, Started("cpu"))
-    return record
-
-
-async def told(service: RunService, run: str) -> Sequence[Event]:
-    """All that is in a run's log by now."""
-    await service._live[run].appender.settled()
-    last = (await service.get(run)).last_sequence
-    items = []
-    async for item in service.watch(run):
-        assert isinstance(item, LoggedEvent)
-        items.append(item.event)
-        if item.sequence == last:
-            break
-    return items
-
-
-async def until_kept(service: RunService, run: str) -> None:
-    """Returns once a run's log has a checkpoint."""
-    async for item in service.watch(run):
-        if isinstance(item, LoggedEvent) and isinstance(item.event, Checkpointed):
-            return
-
-
-def reason_of(refusal: pytest.ExceptionInfo[RequestError]) -> str:
-    return refusal.value.error.reason
+from support.steered import DONE, LONG, SHORT, begun, engine_of, reason_of, told
 
 
 @in_loop
@@ -210,142 +154,6 @@ async def test_paused_runs_count_as_waiting_where_that_is_bounded() -> None:
         with pytest.raises(RequestError) as refusal:
             await service.submit(request())
         assert reason_of(refusal) == "QUOTA_EXCEEDED"
-
-
-@in_loop
-async def test_a_run_that_was_kept_goes_on_when_its_worker_is_lost_however_often() -> None:
-    engine = engine_of()
-    async with run_service(engine) as service:
-        record = await begun(service, engine)
-        for step in range(1, 8):
-            engine.emit(record.id, Checkpointed(step, f"key{step}"))
-            engine.lose(record.id, started=True)
-            await eventually(lambda step=step: len(engine.started) == step + 1)  # type: ignore[misc]
-            assert (engine.started[-1].checkpoint, engine.started[-1].attempt) == (f"key{step}", step + 1)
-        engine.lose(record.id, started=True)  # it came no further
-        events = [item.event for item in await watched(service, record.id)]  # type: ignore[union-attr]
-        assert isinstance(events[-1], Failed)
-        assert Note("its worker was lost; it goes on from step 3") in events
-
-
-@in_loop
-async def test_a_run_that_certainly_took_its_worker_down_does_not_go_on() -> None:
-    engine = engine_of()
-    async with run_service(engine) as service:
-        record = await begun(service, engine)
-        engine.emit(record.id, Checkpointed(7, "key"))
-        engine.lose(record.id, started=True, blame="certain")
-        await eventually(lambda: record.id not in service._live)
-        assert (await service.get(record.id)).state == "failed"
-
-
-async def _left_by_a_server(url: str) -> tuple[str, str]:
-    """Two runs, one kept at step 7 and one paused at it, whose server has gone."""
-    engine = engine_of(capacity=2)
-    async with run_service(engine, url=url) as service:
-        kept, paused = [await begun(service, engine, seed=seed) for seed in range(2)]
-        for record in (kept, paused):
-            engine.emit(record.id, Checkpointed(5, "old"), Checkpointed(7, f"key{record.request.seed}"))
-        await service.steering.pause(paused.id)
-        await eventually(lambda: service._live[paused.id].paused)
-        await service.steering.update(paused.id, {"step_size": 2.0})
-    return kept.id, paused.id
-
-
-@in_loop
-async def test_another_server_goes_on_from_the_newest_checkpoint_and_leaves_paused_runs_paused(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'runs.db'}"
-    kept, paused = await _left_by_a_server(url)
-    engine = engine_of(capacity=2)
-    async with run_service(engine, url=url) as service:
-        await eventually(lambda: kept in engine.runs)
-        assert (engine.started[-1].checkpoint, engine.started[-1].attempt) == ("key0", 2)
-        assert (await service.get(paused)).state == "paused"
-        await service.steering.resume(paused)
-        await eventually(lambda: paused in engine.runs)
-        assert engine.started[-1].checkpoint == "key1"
-        assert engine.started[-1].updates == (Update({"step_size": 2.0}, 7, made=True),)
-
-
-@pytest.mark.parametrize("kept", [False, True])
-@in_loop
-async def test_identical_runs_share_again_on_the_next_server_what_they_shared(tmp_path: Path, *, kept: bool) -> None:
-    url, engine = f"sqlite:///{tmp_path / 'runs.db'}", engine_of(capacity=3)
-    asked = {"technique": LONG, "max_restarts": 1}
-    async with run_service(engine, url=url) as service:
-        head = await begun(service, engine, max_restarts=1)
-        others = [await service.submit(request(**asked)) for _ in range(2)]
-        if kept:
-            engine.emit(head.id, Checkpointed(7, "key"))
-        for other in others if kept else ():
-            await until_kept(service, other.id)
-        alone = await begun(service, engine, cache="bypass", max_restarts=1)
-    engine = engine_of(capacity=3)
-    async with run_service(engine, url=url) as service:
-        await eventually(lambda: len(engine.runs) == 2)
-        assert {spec.id for spec in engine.started} == {head.id, alone.id}
-        engine.emit(head.id, Started("cpu", 2, 7 if kept else 0))
-        await service.cancel(head.id)  # the others still want it
-        assert head.id in engine.runs
-        engine.emit(head.id, DONE)
-        for other in others:
-            events = [item.event for item in await watched(service, other.id)]  # type: ignore[union-attr]
-            assert events[-2:] == [Started("cpu", 2, 7 if kept else 0), DONE]
-
-
-@in_loop
-async def test_what_a_lost_worker_wrote_and_told_nobody_of_is_removed(tmp_path: Path) -> None:
-    engine, files = engine_of(), tmp_path / "checkpoints"
-    files.mkdir()
-    async with run_service(engine, checkpoints=files) as service:
-        record = await begun(service, engine)
-        before, told_of, after, last = (f"{record.id}-{2**60 + moment:x}" for moment in range(4))
-        others = f"{'0' * 32}-{2**60:x}", f"{'f' * 32}-{2**60:x}"
-        for name in (before, told_of, after, f".{last}.tmp", *others):
-            (files / name).touch()
-        engine.emit(record.id, Checkpointed(7, told_of))
-        engine.lose(record.id, started=True)
-        await eventually(lambda: len(engine.started) == 2)
-        await eventually(lambda: {file.name for file in files.iterdir()} == {before, told_of, *others})
-
-
-@in_loop
-async def test_files_that_no_run_goes_on_from_are_removed(tmp_path: Path) -> None:
-    url, files = f"sqlite:///{tmp_path / 'runs.db'}", tmp_path / "checkpoints"
-    files.mkdir()
-    for name in ("old", "key0", "key1", "somebody's", ".key0.tmp"):
-        (files / name).touch()
-    kept, paused = await _left_by_a_server(url)
-    engine = engine_of(capacity=2)
-    service = RunService(RunStore(url), ContentStore(f"file://{tmp_path}/content"), engine, checkpoints=files)
-    await service.start()
-    try:
-        assert {file.name for file in files.iterdir()} == {"key0", "key1"}
-        await eventually(lambda: kept in engine.runs)
-        (files / "key2").touch()
-        engine.emit(kept, Checkpointed(9, "key2"))
-        await eventually(lambda: {file.name for file in files.iterdir()} == {"key1", "key2"})
-        engine.emit(kept, DONE)
-        await service.cancel(paused)
-        await eventually(lambda: not list(files.iterdir()))
-    finally:
-        await service.close()
-
-
-@in_loop
-async def test_a_drain_puts_down_what_can_go_on_at_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'runs.db'}"
-    engine = engine_of()
-    async with run_service(engine, url=url) as service:
-        record = await begun(service, engine)
-        engine.emit(record.id, Checkpointed(7, "key"))
-        async with asyncio.timeout(1):
-            await service.drain(60)
-        assert not engine.runs
-    engine = engine_of()
-    async with run_service(engine, url=url) as service:
-        await eventually(lambda: record.id in engine.runs)
-        assert (engine.started[-1].checkpoint, engine.started[-1].attempt) == ("key", 1)
 
 
 @in_loop
@@ -515,38 +323,6 @@ async def test_nobody_joins_a_paused_run() -> None:
         await service.steering.pause(head.id)
         other = await service.submit(request(technique=LONG))
         await eventually(lambda: other.id in engine.runs)
-
-
-@pytest.mark.parametrize(
-    ("here", "comes", "gives_way"),
-    [
-        ({"priority": "batch"}, {"owner": "bob"}, True),
-        ({"priority": "batch"}, {"priority": "interactive"}, True),
-        ({}, {"priority": "interactive"}, True),
-        ({}, {"priority": "interactive", "owner": "bob"}, False),
-        ({"priority": "batch"}, {"priority": "batch", "owner": "bob"}, False),
-        ({"priority": "batch", "technique": SHORT}, {}, False),
-    ],
-)
-@in_loop
-async def test_a_run_gives_way_to_a_more_urgent_one(
-    *, here: dict[str, Any], comes: dict[str, Any], gives_way: bool
-) -> None:
-    engine = engine_of()
-    async with run_service(engine) as service:
-        first = await begun(service, engine, owner="ada", **here)
-        engine.emit(first.id, Checkpointed(7, "key"))
-        urgent = await service.submit(request(**{"technique": SHORT, "owner": "ada", **comes}))
-        if not gives_way:
-            await asyncio.sleep(0.02)
-            assert list(engine.runs) == [first.id]
-            return
-        await eventually(lambda: urgent.id in engine.runs)
-        assert isinstance((await told(service, first.id))[-1], Queued)
-        assert (await service.get(first.id)).state == "queued"
-        engine.emit(urgent.id, Started("cpu"), DONE)
-        await eventually(lambda: first.id in engine.runs)
-        assert engine.started[-1].checkpoint == "key"
 
 
 @in_loop

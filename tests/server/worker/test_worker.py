@@ -88,20 +88,6 @@ def test_a_state_is_nothing_that_a_log_has() -> None:
     assert steps_of(bench, "a") == [1, 2, 3]
 
 
-@technique("array")
-def array(run: Run[Params]) -> Iterator[Event]:
-    """Yields what is no event, and compares with nothing."""
-    yield np.zeros(3)  # type: ignore[misc]  # that is the point
-
-
-def test_an_array_in_the_place_of_an_event_is_told_to_be_none(caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench(array)
-    bench.start("a", "array")
-    bench.work()
-    assert bench.error("a").reason == "TECHNIQUE_FAILED"
-    assert "a technique yields events of convscope_sdk, not ndarray" in caplog.text
-
-
 def test_results_come_in_order_with_the_input_first_and_their_digests_in_the_report() -> None:
     bench = Bench(draw)
     bench.start("a", "draw", image=png())
