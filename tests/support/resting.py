@@ -46,7 +46,7 @@ def run(made: Bench, spec: RunSpec = SPEC) -> list[log.Event]:
 def at_step(made: Bench, step: int, *commands: Any) -> Bench:
     """Have commands come to the run when it has taken so many steps."""
     reports = _Reacting(step, lambda: [made.worker.post(command) for command in commands] and None)
-    made.reports, made.worker._send = reports, reports.append  # type: ignore[method-assign]
+    made.reports, made.worker._send = reports, reports.append  # type: ignore[method-assign]  # the test's in its place
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from convscope_server.images.content import ContentStore
-from convscope_server.runs.events import is_terminal
+from convscope_server.runs.events import Event, is_terminal
 from convscope_server.runs.limits import RunLimits
 from convscope_server.runs.run import Gap, LoggedEvent, RunRequest
 from convscope_server.runs.service import RunService
@@ -17,7 +17,7 @@ from convscope_server.runs.store import RunStore
 from support import databases
 from support.fake_engine import FakeEngine
 
-__all__ = ["assert_whole_log", "end_of", "kinds", "request", "run_service", "watched"]
+__all__ = ["assert_whole_log", "end_of", "events_of", "kinds", "request", "run_service", "watched"]
 
 
 @asynccontextmanager
@@ -73,3 +73,8 @@ async def end_of(service: RunService, run: str) -> object:
     assert_whole_log(items)
     assert isinstance(items[-1], LoggedEvent)
     return items[-1].event
+
+
+async def events_of(service: RunService, run: str) -> list[Event]:
+    """The events of a run to its end, of which a fast watcher misses none."""
+    return [item.event for item in await watched(service, run) if isinstance(item, LoggedEvent)]

@@ -38,6 +38,7 @@ __all__ = [
 
 ArtifactKind = Literal["image", "tensor", "table", "text"]
 CancelReason = Literal["requested", "disconnected", "draining"]
+"""The last is in logs of earlier versions only: a server that drains cancels nothing."""
 
 
 class Artifact(msgspec.Struct, frozen=True, omit_defaults=True):

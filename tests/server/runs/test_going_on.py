@@ -18,7 +18,7 @@ from convscope_server.runs.events import (
 from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
 from support.aio import eventually, in_loop
-from support.run_house import request, run_service, watched
+from support.run_house import events_of, request, run_service
 from support.steered import DONE, LONG, begun, engine_of, until_kept
 
 
@@ -30,10 +30,10 @@ async def test_a_run_that_was_kept_goes_on_when_its_worker_is_lost_however_often
         for step in range(1, 8):
             engine.emit(record.id, Checkpointed(step, f"key{step}"))
             engine.lose(record.id, started=True)
-            await eventually(lambda step=step: len(engine.started) == step + 1)  # type: ignore[misc]
+            await eventually(lambda step=step: len(engine.started) == step + 1)  # type: ignore[misc]  # mypy infers no type of a default argument
             assert (engine.started[-1].checkpoint, engine.started[-1].attempt) == (f"key{step}", step + 1)
         engine.lose(record.id, started=True)  # it came no further
-        events = [item.event for item in await watched(service, record.id)]  # type: ignore[union-attr]
+        events = await events_of(service, record.id)
         assert isinstance(events[-1], Failed)
         assert Note("its worker was lost; it goes on from step 3") in events
 
@@ -99,7 +99,7 @@ async def test_identical_runs_share_again_on_the_next_server_what_they_shared(tm
         assert head.id in engine.runs
         engine.emit(head.id, DONE)
         for other in others:
-            events = [item.event for item in await watched(service, other.id)]  # type: ignore[union-attr]
+            events = await events_of(service, other.id)
             assert events[-2:] == [Started("cpu", 2, 7 if kept else 0), DONE]
 
 

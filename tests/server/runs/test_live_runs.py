@@ -18,7 +18,7 @@ from convscope_server.runs.service import RunService
 from convscope_server.runs.store import RunStore
 from support.aio import eventually, in_loop
 from support.fake_engine import FakeEngine
-from support.run_house import request, run_service, watched
+from support.run_house import events_of, request, run_service, watched
 
 DONE = Succeeded(Report())
 LONG = "dream"
@@ -55,7 +55,7 @@ async def test_nobody_joins_a_run_while_it_is_being_changed() -> None:
             came.append(await service.submit(request(technique=LONG)))
             engine.emit(run, Updated(3, dict(params)))
 
-        engine.steer = steer  # type: ignore[method-assign]
+        engine.steer = steer  # type: ignore[method-assign]  # the test's in its place
         await service.steering.update(head.id, {"step_size": 2.0})
         await eventually(lambda: came[0].id in engine.runs)
         engine.emit(came[0].id, Started("cpu"), DONE)
@@ -77,7 +77,7 @@ async def test_a_run_that_was_changed_and_ended_meanwhile_is_nobodys_twin() -> N
             await eventually(lambda: head.id not in service._live)
             return kept
 
-        service._store.insert = slow  # type: ignore[method-assign]
+        service._store.insert = slow  # type: ignore[method-assign]  # the test's in its place
         other = await service.submit(request(technique=LONG))
         await eventually(lambda: other.id in engine.runs)
 
@@ -87,7 +87,7 @@ async def test_nobody_joins_a_run_that_is_being_cancelled() -> None:
     engine = engine_of(capacity=2)
     async with run_service(engine) as service:
         head = await begun(service, engine)
-        engine.cancel = lambda _run, _reason: True  # type: ignore[method-assign]
+        engine.cancel = lambda _run, _reason: True  # type: ignore[method-assign]  # the test's in its place
         await service.cancel(head.id)
         other = await service.submit(request(technique=LONG))
         await eventually(lambda: other.id in engine.runs)
@@ -95,7 +95,7 @@ async def test_nobody_joins_a_run_that_is_being_cancelled() -> None:
         engine.emit(head.id, Cancelled("requested"))
         engine.emit(other.id, Started("cpu"), DONE)
         for run in (other.id, third.id):
-            assert isinstance((await watched(service, run))[-1].event, Succeeded)  # type: ignore[union-attr]
+            assert isinstance((await events_of(service, run))[-1], Succeeded)
         assert len(engine.started) == 2
 
 
@@ -133,10 +133,10 @@ async def test_a_run_that_lost_its_worker_while_it_gave_way_gives_way_again() ->
     async with run_service(engine) as service:
         batch = await begun(service, engine, priority="batch")
         engine.emit(batch.id, Checkpointed(7, "key"))
-        suspend, engine.suspend = engine.suspend, lambda _run: True  # type: ignore[method-assign]
+        suspend, engine.suspend = engine.suspend, lambda _run: True  # type: ignore[method-assign]  # the test's in its place
         urgent = await service.submit(request(technique=LONG, owner="bob", deadline_seconds=60))
         await eventually(lambda: service._live[batch.id].giving_way)
-        engine.suspend = suspend  # type: ignore[method-assign]
+        engine.suspend = suspend  # type: ignore[method-assign]  # the test's in its place
         engine.lose(batch.id, started=True)
         assert not service._live[batch.id].giving_way
         await eventually(lambda: urgent.id in engine.runs)
@@ -176,7 +176,7 @@ async def test_what_a_new_head_goes_on_from_stays_though_its_log_is_behind(tmp_p
             await gate.wait()
             await append(entries)
 
-        appender._append = late  # type: ignore[method-assign]
+        appender._append = late  # type: ignore[method-assign]  # the test's in its place
         for step, key in enumerate(("one", "two"), start=1):
             (tmp_path / key).touch()
             engine.emit(head.id, Progress(step, 3), Checkpointed(step, key))
@@ -217,8 +217,8 @@ async def test_a_run_in_a_long_step_is_paused_or_cancelled_by_a_server_that_goes
     store = RunStore(f"sqlite:///{tmp_path}/runs.db")
     async with run_service(engine, store=store) as service:
         record = await begun(service, engine)
-        engine.suspend = lambda _run: True  # type: ignore[method-assign]
-        engine.cancel = lambda _run, _reason: True  # type: ignore[method-assign]
+        engine.suspend = lambda _run: True  # type: ignore[method-assign]  # the test's in its place
+        engine.cancel = lambda _run, _reason: True  # type: ignore[method-assign]  # the test's in its place
         await (service.steering.pause(record.id) if wanted == "pause" else service.cancel(record.id))
         await service.drain(grace=0.01)
     engine = engine_of()
@@ -250,7 +250,7 @@ async def test_whoever_follows_a_run_outlives_the_server_with_it(tmp_path: Path,
         head = await begun(service, engine)
         follower = await service.submit(request(technique=LONG))
         await eventually(lambda: service._live[follower.id].log.last >= (4 if caught_up else 3))
-        engine.suspend = lambda _run: True  # type: ignore[method-assign]
+        engine.suspend = lambda _run: True  # type: ignore[method-assign]  # the test's in its place
         await service.drain(grace=0.0)
     engine = engine_of()
     async with run_service(engine, store=RunStore(f"sqlite:///{tmp_path}/runs.db")) as service:
@@ -258,4 +258,4 @@ async def test_whoever_follows_a_run_outlives_the_server_with_it(tmp_path: Path,
         engine.emit(head.id, Started("cpu"), DONE)
         for run in (head.id, follower.id):
             await eventually(lambda: engine.emit(follower.id, Started("cpu"), DONE) or not len(service._live))
-            assert isinstance((await watched(service, run))[-1].event, Succeeded)  # type: ignore[union-attr]
+            assert isinstance((await events_of(service, run))[-1], Succeeded)

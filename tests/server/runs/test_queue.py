@@ -245,7 +245,7 @@ def test_an_old_run_that_gave_way_waits_behind_whom_it_gave_way_to() -> None:
     house.start()
     house.now += 3600
     urgent = house.push("u", priority="interactive")
-    old = LiveRun("l", request(owner="ada", priority="batch"), 1000.0, None, _Appender("l", []))  # type: ignore[arg-type]
+    old = LiveRun("l", request(owner="ada", priority="batch"), 1000.0, None, _Appender("l", []))  # type: ignore[arg-type]  # a fake
     old.in_front = True
     house.queue.push(old)
     assert house.head is urgent

@@ -21,7 +21,7 @@ from convscope_server.runs.events import (
 from convscope_server.runs.limits import PrincipalLimits, RunLimits
 from support.aio import eventually, in_loop
 from support.fake_engine import LOST
-from support.run_house import request, run_service, watched
+from support.run_house import events_of, request, run_service
 from support.steered import DONE, LONG, SHORT, begun, engine_of, reason_of, told
 
 
@@ -42,7 +42,7 @@ async def test_a_paused_run_leaves_its_device_to_the_next_and_goes_on_from_its_c
         await eventually(lambda: record.id in engine.runs)
         assert (engine.started[-1].checkpoint, engine.started[-1].attempt) == ("key", 1)
         engine.emit(record.id, Started("cpu", 1, 7), DONE)
-        kinds = [type(item.event).__name__ for item in await watched(service, record.id)]  # type: ignore[union-attr]
+        kinds = [type(event).__name__ for event in await events_of(service, record.id)]
         assert kinds == [
             *("Accepted", "Queued", "Started", "Checkpointed", "Paused", "Queued", "Started", "Succeeded"),
         ]  # fmt: skip
@@ -67,7 +67,7 @@ async def test_who_resumes_before_the_run_is_down_has_it_in_the_queue_again() ->
     engine = engine_of()
     async with run_service(engine) as service:
         record = await begun(service, engine)
-        engine.suspend = lambda _run: True  # type: ignore[method-assign]
+        engine.suspend = lambda _run: True  # type: ignore[method-assign]  # the test's in its place
         await service.steering.pause(record.id)
         await service.steering.resume(record.id)
         engine.put_down(record.id)
@@ -90,7 +90,7 @@ async def test_a_run_that_could_not_be_kept_goes_on_and_says_so() -> None:
     engine = engine_of()
     async with run_service(engine) as service:
         record = await begun(service, engine)
-        engine.suspend = lambda _run: True  # type: ignore[method-assign]
+        engine.suspend = lambda _run: True  # type: ignore[method-assign]  # the test's in its place
         await service.steering.pause(record.id)
         engine.put_down(record.id, left=False)
         notes = [event.text for event in await told(service, record.id) if isinstance(event, Note)]
@@ -109,7 +109,7 @@ async def test_a_paused_run_can_be_cancelled(state: str) -> None:
         if state == "paused":
             await eventually(lambda: service._live[record.id].paused)
         await service.cancel(record.id)
-        events = [item.event for item in await watched(service, record.id)]  # type: ignore[union-attr]
+        events = await events_of(service, record.id)
         assert events[-1] == Cancelled("requested")
         assert service._live.ledger[""].paused == 0
 
@@ -120,7 +120,7 @@ async def test_a_run_that_is_asked_to_pause_and_loses_its_worker_is_paused() -> 
     async with run_service(engine) as service:
         record = await begun(service, engine)
         engine.emit(record.id, Checkpointed(7, "key"))
-        engine.suspend = lambda _run: True  # type: ignore[method-assign]
+        engine.suspend = lambda _run: True  # type: ignore[method-assign]  # the test's in its place
         await service.steering.pause(record.id)
         engine.lose(record.id, started=True)
         await eventually(lambda: service._live[record.id].paused)
@@ -133,7 +133,7 @@ async def test_a_deadline_goes_on_while_a_run_is_paused_and_nobody_needs_to_watc
     async with run_service(engine, limits=RunLimits(disconnect_grace=0.05)) as service:
         late = await begun(service, engine, deadline_seconds=0.4)
         await service.steering.pause(late.id)
-        events = [item.event for item in await watched(service, late.id)]  # type: ignore[union-attr]
+        events = await events_of(service, late.id)
         assert isinstance(events[-1], Failed)
         assert events[-1].error.reason == "DEADLINE_EXCEEDED"
         left = await service.submit(request(technique=LONG, on_disconnect="cancel"))
@@ -196,7 +196,7 @@ async def test_a_changed_run_is_like_no_other() -> None:
         engine.emit(other.id, DONE)
         await eventually(lambda: other.id not in service._live)
         third = await service.submit(request(technique=LONG))
-        events = [item.event for item in await watched(service, third.id)]  # type: ignore[union-attr]
+        events = await events_of(service, third.id)
         assert events[-1] == DONE
         assert Updated(3, {"step_size": 2.0}) not in events
 
@@ -235,14 +235,14 @@ async def test_a_change_that_meets_a_run_on_its_way_off_is_made_where_it_is_then
     engine = engine_of()
     async with run_service(engine) as service:
         record = await begun(service, engine)
-        engine.suspend = lambda _run: True  # type: ignore[method-assign]
+        engine.suspend = lambda _run: True  # type: ignore[method-assign]  # the test's in its place
         await service.steering.pause(record.id)
 
         async def steer(_run: str, _params: Any) -> None:
             engine.put_down(record.id)
             raise RequestError(MOVED)
 
-        engine.steer = steer  # type: ignore[method-assign]
+        engine.steer = steer  # type: ignore[method-assign]  # the test's in its place
         changed = await service.steering.update(record.id, {"step_size": 2.0})
         assert changed.request.updates == (Update({"step_size": 2.0}, 0, made=True),)
 
@@ -259,7 +259,7 @@ async def test_a_change_that_loses_its_worker_holds_where_the_run_goes_on() -> N
             engine.lose(run, started=True)
             raise RequestError(LOST)
 
-        engine.steer = steer  # type: ignore[method-assign]
+        engine.steer = steer  # type: ignore[method-assign]  # the test's in its place
         changed = await service.steering.update(record.id, {"step_size": 2.0})
         assert changed.request.updates == (Update({"step_size": 2.0}, 7, made=True),)
 
@@ -306,7 +306,7 @@ async def test_nobody_joins_a_run_that_is_about_to_change() -> None:
         async def steer(_run: str, _params: Any) -> None:
             await stepped.wait()
 
-        engine.steer = steer  # type: ignore[method-assign]
+        engine.steer = steer  # type: ignore[method-assign]  # the test's in its place
         update = asyncio.create_task(service.steering.update(changing.id, {"step_size": 2.0}))
         await asyncio.sleep(0.01)
         other = await service.submit(request(technique=LONG))

@@ -134,7 +134,7 @@ def test_a_change_holds_from_the_next_step_on_and_is_recorded(tmp_path: Path, wh
 
 def test_a_run_that_was_changed_is_repeated_from_its_record(tmp_path: Path) -> None:
     changed = run(at_step(bench(tmp_path), 5, Steer(7, "a", {"step_size": 2.0}), Steer(8, "a", {"road": "right"})))
-    updates = tuple(Update(u["params"], u["step"]) for u in report(changed).provenance["updates"])  # type: ignore[attr-defined]
+    updates = tuple(Update(u["params"], u["step"]) for u in report(changed).provenance["updates"])  # type: ignore[attr-defined]  # plain JSON
     assert [update.step for update in updates] == [5, 6]
     again = run(bench(tmp_path), replace(SPEC, updates=updates))
     assert digests(again) == digests(changed)

@@ -119,7 +119,7 @@ def test_whoever_asks_for_a_change_of_a_run_that_is_being_closed_is_answered(tmp
 
     made.worker._send = send
     forget = made.worker._forget
-    made.worker._forget = lambda job: (made.worker.post(late.pop()), forget(job))[1]  # type: ignore[method-assign]
+    made.worker._forget = lambda job: (made.worker.post(late.pop()), forget(job))[1]  # type: ignore[method-assign]  # the test's in its place
     made.worker.post(Start(SPEC))
     made.work()
     assert sorted(one.request for one in made.reports if isinstance(one, Reply)) == [7, 8]
@@ -185,7 +185,7 @@ def test_a_technique_that_yields_states_alone_is_cancelled_between_two(tmp_path:
             made.worker.post(Cancel("a"))
         turn(*arguments)
 
-    made.worker._turn = counted  # type: ignore[method-assign]
+    made.worker._turn = counted  # type: ignore[method-assign]  # the test's in its place
     made.work()
     assert made.end("a") == log.Cancelled("requested")
 
